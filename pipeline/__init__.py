@@ -1,0 +1,1 @@
+"""Counterweight's pipeline: completes image data sets and proves whether that helped."""

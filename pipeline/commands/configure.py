@@ -1,0 +1,38 @@
+"""Writes the user's source into params.yaml, comments kept."""
+
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from pipeline import params, sources
+from pipeline.atomic import new_file
+from pipeline.progress import log
+
+DOMAIN_OF = {"builtin:digits": "builtin:glyphs"}
+
+
+def run(source: str, params_file: Path, *, source_domain: str | None = None) -> None:
+    """Sets `ingest.source` and `ingest_source.source`.
+
+    Args:
+        source_domain: images to transfer from; by default the one that fits a built-in source, else none.
+
+    Raises:
+        UserError: a source does not exist or is of no known kind.
+    """
+    domain = source_domain or DOMAIN_OF.get(source, "none")
+    for given in (source, domain):
+        sources.find(given)
+    params.read(params_file)
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    content = yaml.load(params_file)
+    wanted = {"ingest": source, "ingest_source": domain}
+    if all(content[stage]["source"] == value for stage, value in wanted.items()):
+        return
+    for stage, value in wanted.items():
+        content[stage]["source"] = value
+    with new_file(params_file) as temporary:
+        yaml.dump(content, temporary)
+    log(f"configure: {params_file}: ingest.source = {source}, ingest_source.source = {domain}")

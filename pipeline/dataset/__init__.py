@@ -1,0 +1,9 @@
+"""The data set: folders of Parquet shards with one schema that pandas, DuckDB and Hugging Face open unasked."""
+
+from pipeline.dataset.cache import PixelStore
+from pipeline.dataset.reader import Dataset
+from pipeline.dataset.schema import Row, make_row
+from pipeline.dataset.stream import shuffled
+from pipeline.dataset.writer import ShardWriter
+
+__all__ = ["Dataset", "PixelStore", "Row", "ShardWriter", "make_row", "shuffled"]

@@ -1,0 +1,23 @@
+"""Refuses images that look more like another class: its prototype is the nearest for too many fold classifiers."""
+
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from pipeline.gate.reference import Measures, Reference
+from pipeline.params import section
+
+
+@section
+class Params:
+    """Options of the check: the least share of fold classifiers that must find the own prototype nearest."""
+
+    min_share: Annotated[float, Field(ge=0, le=1)]
+
+
+def passes(measures: Measures, reference: Reference, params: Params) -> npt.NDArray[np.bool_]:
+    """Whether each candidate is its own class's, bool [N]; a class that no fold classifier saw is not judged."""
+    judgeable = np.isin(measures.labels, reference.judgeable_classes)
+    return np.asarray(~judgeable | (measures.own_share >= params.min_share))

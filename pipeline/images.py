@@ -1,0 +1,122 @@
+"""Pixels: any image file in, one array shape out, PNG bytes for storage."""
+
+import hashlib
+import io
+import warnings
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+Pixels = npt.NDArray[np.uint8]
+"""uint8, H x W (grey) or H x W x 3 (RGB)."""
+
+MAX_PIXELS = 100_000_000
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
+
+
+class UndecodableImage(ValueError):
+    """The bytes are no image that can be used; the message is the reason shown in the quarantine."""
+
+
+def decode(data: bytes) -> Pixels:
+    """Decodes any image file to 8-bit grey or RGB, orientation applied, transparency laid over white.
+
+    Raises:
+        UndecodableImage: empty, unknown, truncated, damaged or absurdly large.
+    """
+    if not data:
+        raise UndecodableImage("empty file")
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UndecodableImage(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}")
+            return _to_pixels(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError:
+        raise UndecodableImage("no image format known here") from None
+    except Image.DecompressionBombError:
+        raise UndecodableImage(f"more than {MAX_PIXELS} pixels") from None
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError) as error:
+        if isinstance(error, UndecodableImage):
+            raise
+        raise UndecodableImage(f"damaged: {' '.join(str(error).split())[:120]}") from None
+
+
+def _to_pixels(image: Image.Image) -> Pixels:
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return _deep_grey(np.asarray(image, dtype=np.float64), image.mode)
+    if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
+        over = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
+    mode = "L" if image.mode in ("1", "L") else "RGB"
+    return np.asarray(image.convert(mode), dtype=np.uint8)
+
+
+def _deep_grey(values: npt.NDArray[np.float64], mode: str) -> Pixels:
+    top = 65535.0 if mode != "F" or values.max(initial=0.0) > 1.0 else 1.0
+    return np.rint(np.clip(values / top, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def is_grey(pixels: Pixels) -> bool:
+    """Whether the image carries no colour (one channel, or three equal ones)."""
+    return pixels.ndim == 2 or bool((pixels[..., :1] == pixels).all())
+
+
+def fit(pixels: Pixels, size: int, channels: int, how: str) -> Pixels:
+    """Brings an image to `size` x `size` and 1 or 3 channels.
+
+    Args:
+        how: "crop" scales the shorter side and cuts the centre; "pad" scales the longer side and adds black.
+    """
+    if channels == 1 and pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
+    elif channels == 3 and pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    height, width = pixels.shape[:2]
+    if (height, width) == (size, size):
+        return pixels
+    scale = size / (min(height, width) if how == "crop" else max(height, width))
+    new = (max(1, round(width * scale)), max(1, round(height * scale)))
+    resized = cv2.resize(pixels, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return _centre(resized.astype(np.uint8, copy=False), size)
+
+
+def _centre(pixels: Pixels, size: int) -> Pixels:
+    out = np.zeros((size, size, *pixels.shape[2:]), dtype=np.uint8)
+    spans = []
+    for length in pixels.shape[:2]:
+        kept = min(length, size)
+        spans.append(
+            (
+                slice((length - kept) // 2, (length - kept) // 2 + kept),
+                slice((size - kept) // 2, (size - kept) // 2 + kept),
+            )
+        )
+    (from_y, to_y), (from_x, to_x) = spans
+    out[to_y, to_x] = pixels[from_y, from_x]
+    return out
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """Encodes grey or RGB pixels as PNG, free of any metadata; equal pixels give equal bytes."""
+    bgr = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    written, buffer = cv2.imencode(".png", bgr)
+    assert written, "cv2 could not encode a PNG"
+    return buffer.tobytes()
+
+
+def decode_png(data: bytes) -> Pixels:
+    """Decodes a PNG that we stored ourselves; the fast way."""
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert pixels is not None, "a stored PNG could not be decoded"
+    return (
+        pixels.astype(np.uint8, copy=False)
+        if pixels.ndim == 2
+        else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.uint8)
+    )
+
+
+def pixel_hash(pixels: Pixels) -> str:
+    """sha256 of shape and pixels: equal for equal pictures whatever file format they came in."""
+    return hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()

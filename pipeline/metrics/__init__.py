@@ -1,0 +1,1 @@
+"""Measures of imbalance, of classifiers, and of whether the completed data helped."""

@@ -1,0 +1,77 @@
+"""Reads params.yaml: one section a stage, checked against the stage's `Params`, all problems told at once."""
+
+import difflib
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+from pipeline.errors import UserError
+
+T = TypeVar("T")
+
+section: Callable[[type[T]], type[T]] = pydantic_dataclass(  # type: ignore[assignment]
+    frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+)
+"""Decorator of a `Params` class: frozen, keyword-only, unknown keys and wrong types refused."""
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The whole file as a dictionary of sections.
+
+    Raises:
+        UserError: the file is missing, is no YAML, or is no mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); it holds one section of numbers a stage") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is no YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must hold one section a stage, got {type(content).__name__}")
+    return content
+
+
+def build(kind: type[T], values: Any, where: str) -> T:
+    """Makes a `kind` of `values`.
+
+    Raises:
+        UserError: a key is unknown or missing, a type is wrong or a value out of range; names every problem.
+    """
+    value, problems = validate(kind, values, where)
+    if problems:
+        raise UserError("\n".join(problems))
+    assert value is not None
+    return value
+
+
+def validate(kind: type[T], values: Any, where: str) -> tuple[T | None, list[str]]:
+    """Makes a `kind` of `values`, or says in a line each what is wrong with them."""
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(values, default=str), strict=True), []
+    except ValidationError as error:
+        known = list(getattr(kind, "__dataclass_fields__", ()))
+        return None, [_line(problem, where, known) for problem in error.errors(include_url=False)]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint at the nearest known word, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _line(problem: Any, where: str, known: list[str]) -> str:
+    place = ".".join([where, *(str(part) for part in problem["loc"] if not str(part).startswith("function-"))])
+    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{place}: unknown key{did_you_mean(str(problem['loc'][-1]), known)}"
+    if problem["type"] in ("missing", "missing_keyword_only_argument"):
+        return f"{place}: is missing"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{place} {message}, got {problem['input']!r}"

@@ -1,0 +1,58 @@
+"""A folder as a registry: the modules in a package, keyed by their file names."""
+
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.params import did_you_mean, validate
+
+
+def names(package: str) -> tuple[str, ...]:
+    """Names of the plug-ins in a package: its modules, except those that start with an underscore."""
+    path = importlib.import_module(package).__path__
+    return tuple(sorted(info.name for info in pkgutil.iter_modules(path) if not info.name.startswith("_")))
+
+
+def modules(package: str) -> dict[str, ModuleType]:
+    """All plug-ins of a package, imported."""
+    return {name: importlib.import_module(f"{package}.{name}") for name in names(package)}
+
+
+def get(package: str, name: str) -> ModuleType:
+    """One plug-in.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    known = names(package)
+    if name not in known:
+        kind = importlib.import_module(package).KIND
+        raise UserError(f"unknown {kind} {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
+    return importlib.import_module(f"{package}.{name}")
+
+
+def check_options(package: str, name: str, options: dict[str, dict[str, Any]], where: str) -> None:
+    """Checks the chosen plug-in's name and the options of all plug-ins named.
+
+    Raises:
+        UserError: names every problem.
+    """
+    problems = []
+    try:
+        get(package, name)
+    except UserError as error:
+        problems.append(f"{where}: {error}")
+    else:
+        if name not in options:
+            problems.append(f"{where}: has no options for {name!r}; expected a section of that name")
+    for key, values in options.items():
+        try:
+            module = get(package, key)
+        except UserError as error:
+            problems.append(f"{where}.{key}: {error}")
+        else:
+            problems += validate(module.Params, values, f"{where}.{key}")[1]
+    if problems:
+        raise UserError("\n".join(problems))

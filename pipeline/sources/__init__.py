@@ -1,0 +1,56 @@
+"""Where images come from. One file a kind of source; the folder is the registry.
+
+A source module has two functions:
+    accepts(source) -> bool: whether `source`, as written in params.yaml, is of this kind;
+    files(source) -> Iterator[SourceFile]: its image files in an order that depends on the content alone.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import ModuleType
+
+from pipeline import registry
+from pipeline.dataset.schema import Split
+from pipeline.errors import UserError
+
+KIND = "source"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFile:
+    """One image file of a source.
+
+    Attributes:
+        name: unique within the source, "/" between folders.
+        label: name of the class.
+        split: the split that the source itself puts the file in, if it does.
+        read: returns the file's bytes.
+    """
+
+    name: str
+    label: str
+    split: Split | None
+    read: Callable[[], bytes]
+
+
+def find(source: str) -> ModuleType:
+    """The module that reads `source`.
+
+    Raises:
+        UserError: no kind of source accepts it.
+    """
+    for module in registry.modules(__name__).values():
+        if module.accepts(source):
+            return module
+    kinds = ", ".join(sorted(registry.names(__name__)))
+    raise UserError(f"source {source!r} does not exist or is of no known kind; known kinds: {kinds}")
+
+
+def files(source: str) -> Iterator[SourceFile]:
+    """All image files of `source`.
+
+    Raises:
+        UserError: the source is missing, of no known kind, or holds no class.
+    """
+    found: Iterator[SourceFile] = find(source).files(source)
+    return found

@@ -1,0 +1,95 @@
+"""A folder with one folder of images a class, with or without `train`, `val` and `test` above them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from pipeline.dataset.schema import Split
+from pipeline.errors import UserError
+from pipeline.images import SUFFIXES
+from pipeline.sources import SourceFile
+
+SPLIT_FOLDERS: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def accepts(source: str) -> bool:
+    """True for a folder."""
+    return Path(source).is_dir()
+
+
+def files(source: str) -> Iterator[SourceFile]:
+    """The folder's images, sorted by name.
+
+    Raises:
+        UserError: no class folder, or a class folder without an image.
+    """
+    root = Path(source)
+    names = [name for name in _names(root) if is_image(name)]
+    prefix = common_folder(names)
+    has_splits = split_folders(names, prefix)
+    _refuse_empty_classes(root, prefix, has_splits)
+    for name in sorted(names):
+        split, label = place(name, prefix, has_splits)
+        if label is not None:
+            yield SourceFile(name=name, label=label, split=split, read=(root / name).read_bytes)
+
+
+def common_folder(names: list[str]) -> str:
+    """The one folder that everything lies in (as in most archives) when it is no class and no split; else ''."""
+    firsts = {PurePosixPath(name).parts[0] for name in names}
+    depths = {len(PurePosixPath(name).parts) for name in names}
+    if len(firsts) == 1 and min(depths, default=0) >= 3 and not split_folders(names, ""):
+        return next(iter(firsts)) + "/"
+    return ""
+
+
+def split_folders(names: list[str], prefix: str) -> bool:
+    """Whether the folders below `prefix` are splits rather than classes."""
+    firsts = {PurePosixPath(name.removeprefix(prefix)).parts[0].lower() for name in names}
+    return bool(firsts) and firsts <= set(SPLIT_FOLDERS) and bool(firsts & {"train", "training"})
+
+
+def place(name: str, prefix: str, has_splits: bool) -> tuple[Split | None, str | None]:
+    """Split and class that a file's folders say; no class for a file that lies outside a class folder."""
+    parts = PurePosixPath(name.removeprefix(prefix)).parts
+    split = SPLIT_FOLDERS[parts[0].lower()] if has_splits else None
+    inner = parts[1:] if has_splits else parts
+    return split, inner[0] if len(inner) >= 2 else None
+
+
+def _names(root: Path) -> Iterator[str]:
+    for folder, folders, inside in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in inside:
+            path = Path(folder) / name
+            if path.is_file() and path.resolve().is_relative_to(root.resolve()):
+                yield path.relative_to(root).as_posix()
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name says that it is an image."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _refuse_empty_classes(root: Path, prefix: str, has_splits: bool) -> None:
+    top = root / prefix
+    parents = [path for path in top.iterdir() if path.is_dir()] if has_splits else [top]
+    labels: dict[str, bool] = {}
+    for folder in (path for parent in parents for path in parent.iterdir() if path.is_dir()):
+        if not folder.name.startswith("."):
+            filled = any(is_image(path.name) for path in folder.rglob("*"))
+            labels[folder.name] = labels.get(folder.name, False) or filled
+    empty = sorted(name for name, filled in labels.items() if not filled)
+    if empty:
+        raise UserError(f"{root}: class {empty[0]!r} holds no image; remove its folder or add images to it")
+    if not labels:
+        raise UserError(f"{root}: holds no class folder; expected {root}/CLASS/IMAGE, or {root}/train/CLASS/IMAGE")

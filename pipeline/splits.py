@@ -1,0 +1,64 @@
+"""Which split an image belongs to: seeded, stratified, and never changed by what arrives later."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+
+from pipeline.dataset.schema import Split
+
+
+class SplitAssigner:
+    """Assigns images of one class after the other, remembering how many each class has in each split.
+
+    The first image of a class goes to train. After n images a class has round(test_fraction * n) in test and
+    round(val_fraction * n) in val, in the order of a hash of seed and pixels; since each image is placed knowing only
+    the ones before it, a later batch changes nothing.
+
+    Args:
+        given: splits that the source itself has folders for; no other image is put in those (train excepted).
+        train_quota: most training images of a class (by name); what is more joins val.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        val_fraction: float,
+        test_fraction: float,
+        given: frozenset[str],
+        train_quota: dict[str, int] | None = None,
+    ) -> None:
+        self._seed = seed
+        self._val_fraction = 0.0 if "val" in given else val_fraction
+        self._test_fraction = 0.0 if "test" in given else test_fraction
+        self._train_quota = train_quota
+        self._counts: dict[str, dict[str, int]] = defaultdict(lambda: {"train": 0, "val": 0, "test": 0})
+
+    def assign(self, label: str, pixel_hashes: Iterable[str]) -> dict[str, Split]:
+        """Splits of new images of class `label` that the source puts in no split or in train."""
+        return {key: self._next(label) for key in sorted(pixel_hashes, key=self._rank)}
+
+    def _rank(self, pixel_hash: str) -> bytes:
+        return hashlib.sha256(f"{self._seed}:{pixel_hash}".encode()).digest()
+
+    def _next(self, label: str) -> Split:
+        counts = self._counts[label]
+        total = sum(counts.values()) + 1
+        split: Split = "train"
+        if counts["train"] == 0:
+            split = "train"
+        elif counts["test"] < int(self._test_fraction * total + 0.5):
+            split = "test"
+        elif counts["val"] < int(self._val_fraction * total + 0.5):
+            split = "val"
+        elif self._train_quota is not None and counts["train"] >= self._train_quota[label]:
+            split = "val"
+        counts[split] += 1
+        return split
+
+
+def long_tail_quota(labels: Iterable[str], n_max: int, imbalance_ratio: float) -> dict[str, int]:
+    """The exponential profile n_i = n_max * r^(-i / (C - 1)), rounded, at least 1 (Cui et al. 2019, section 5.1)."""
+    names = list(labels)
+    last = max(len(names) - 1, 1)
+    return {name: max(1, round(n_max * imbalance_ratio ** (-i / last))) for i, name in enumerate(names)}

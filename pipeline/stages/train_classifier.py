@@ -1,0 +1,152 @@
+"""Trains an arm's classifiers, one a seed; the arms differ in their data (and the baseline trains under both losses)."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field, field_validator
+
+from pipeline import registry
+from pipeline.atomic import write_json, write_text
+from pipeline.backbones import Network
+from pipeline.dataset import Dataset, PixelStore
+from pipeline.engine import run_jobs
+from pipeline.params import section
+from pipeline.progress import log
+from pipeline.seeds import derive
+from pipeline.training.classifier import Added, Recipe, TrainingData, fit, logits_and_features
+from pipeline.training.folds import assign_folds
+from pipeline.training.loop import Point
+from pipeline.training.transfer import How, Task, accuracy_by_class, load_task, save, transfer
+
+
+@section
+class Params:
+    """Section `train_classifier` of params.yaml: one recipe for all arms.
+
+    Attributes:
+        loss: the loss of the augmented and completed arms.
+        seeds: classifiers an arm.
+        folds: classifiers that each leave a part of the real images out; the gate measures with them.
+    """
+
+    loss: str
+    transfer: How
+    seed: Annotated[int, Field(ge=0)]
+    seeds: Annotated[int, Field(ge=1, le=100)]
+    folds: Annotated[int, Field(ge=2, le=20)]
+    recipe: Recipe
+    added: Added
+
+    @field_validator("loss")
+    @classmethod
+    def _known_loss(cls, name: str) -> str:
+        registry.get("pipeline.losses", name)
+        return name
+
+
+def run(
+    train: tuple[Path, ...],
+    val: Path,
+    source: Path,
+    out: Path,
+    metrics: Path,
+    curves: Path,
+    params: Params,
+    *,
+    losses: tuple[str, ...] = (),
+    folds: Path | None = None,
+) -> None:
+    """Trains `params.seeds` classifiers under each loss on real images and those added to them.
+
+    Args:
+        train: the real training images, then data sets that are added to them.
+        losses: losses to train under, instead of the recipe's.
+        folds: where to write classifiers that leave out a fold of the real images each.
+    """
+    real = Dataset.open(train[0])
+    Dataset.open(*train)
+    jobs = [
+        {"name": f"{loss}/seed-{number}", "loss": loss, "seed": derive(params.seed, number), "left_out": None}
+        for loss in losses or (params.loss,)
+        for number in range(params.seeds)
+    ]
+    if folds is not None:
+        jobs += [
+            {"name": f"fold-{number}", "loss": params.loss, "seed": derive(params.seed, "fold"), "left_out": number}
+            for number in range(params.folds)
+        ]
+    shared = {"train": train, "val": val, "source": source, "params": params}
+    results = run_jobs(_train_one, [job | shared for job in jobs], out.name)
+    task = _target_task(source, real)
+    arms = [result for result, job in zip(results, jobs, strict=True) if job["left_out"] is None]
+    save(out, task, {name: network for name, network, *_ in arms})
+    if folds is not None:
+        left_out = {name: network for name, network, *_ in results[len(arms) :]}
+        save(folds, task, left_out, {"folds.json": {"folds": params.folds, "seed": params.seed}})
+    write_json(metrics, _summary(arms, transfer(source, task.in_channels, task.class_names, params.transfer, 0)[1]))
+    write_text(curves, _curves({name: points for name, _, points, _ in arms}))
+    log(f"{out.name}: {len(arms)} classifiers" + (f", {params.folds} folds" if folds is not None else ""))
+
+
+def _target_task(source: Path, real: Dataset) -> Task:
+    given = load_task(source)
+    return Task(given.backbone, given.options, real.image_shape[0], real.class_names)
+
+
+Result = tuple[str, Network, list[Point], npt.NDArray[np.float64]]
+
+
+def _train_one(
+    name: str,
+    loss: str,
+    seed: int,
+    left_out: int | None,
+    train: tuple[Path, ...],
+    val: Path,
+    source: Path,
+    params: Params,
+) -> Result:
+    """One classifier: its name, network, loss curve and recall of each class on the validation images."""
+    real = Dataset.open(train[0])
+    store = PixelStore(real)
+    rows = np.arange(len(store))
+    if left_out is not None:
+        rows = np.flatnonzero(assign_folds(store.labels, params.folds, params.seed) != left_out)
+    added = PixelStore(Dataset.open(*train[1:])) if len(train) > 1 and Dataset.open(*train[1:]).num_rows else None
+    network, _ = transfer(source, store.image_shape[0], real.class_names, params.transfer, seed)
+    data = TrainingData(store, rows, added, params.added)
+    network, points = fit(network, loss, data, params.recipe, seed, name)
+    held = Dataset.open(val)
+    recall = np.full(real.num_classes, np.nan)
+    if held.num_rows:
+        pixels = PixelStore(held)
+        logits, _ = logits_and_features(network, pixels.images())
+        recall = accuracy_by_class(logits, torch.from_numpy(pixels.labels), real.num_classes).numpy()
+    return name, network.cpu(), points, recall
+
+
+def _summary(arms: list[Result], report: dict[str, list[str]]) -> dict[str, object]:
+    """Validation figures of each loss (mean and deviation over seeds), and how much was transferred."""
+    by_loss: dict[str, list[float]] = {}
+    for name, _, _, recall in arms:
+        if not np.isnan(recall).all():
+            by_loss.setdefault(name.partition("/")[0], []).append(float(np.nanmean(recall)))
+    figures = {
+        loss: {"mean": round(float(np.mean(values)), 6), "std": round(float(np.std(values)), 6), "seeds": len(values)}
+        for loss, values in by_loss.items()
+    }
+    return {"val_balanced_accuracy": figures, "weights": {fate: len(names) for fate, names in report.items()}}
+
+
+def _curves(points: dict[str, list[Point]]) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["classifier", "step", "loss"])
+    for name, curve in points.items():
+        table.writerows([name, point.step, f"{point.loss:.6g}"] for point in curve)
+    return text.getvalue()

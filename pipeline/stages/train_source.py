@@ -1,0 +1,59 @@
+"""Trains the network on the source domain, from which every arm's classifier starts."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+
+from pipeline import registry
+from pipeline.atomic import write_json
+from pipeline.dataset import Dataset, PixelStore
+from pipeline.params import section
+from pipeline.progress import log
+from pipeline.training.classifier import Recipe, TrainingData, fit, logits_and_features
+from pipeline.training.transfer import Task, save
+
+HELD_OUT = 0.1
+
+
+@section
+class Params:
+    """Section `train_source` of params.yaml; the network named here is the one of every arm."""
+
+    backbone: str
+    backbones: dict[str, dict[str, Any]]
+    seed: Annotated[int, Field(ge=0)]
+    recipe: Recipe
+
+    @model_validator(mode="after")
+    def _known_backbone(self) -> "Params":
+        registry.check_options(
+            "pipeline.backbones", self.backbone, self.backbones, "params.yaml: train_source.backbones"
+        )
+        return self
+
+
+def run(data: Path, out: Path, metrics: Path, params: Params) -> None:
+    """Trains on nine tenths of `data` and reports the accuracy on the rest; without data only the architecture is kept."""
+    source = Dataset.open(data)
+    options = params.backbones[params.backbone]
+    if not source.num_rows:
+        save(out, Task(params.backbone, options, 1, ()), {})
+        write_json(metrics, {"transferred": False})
+        log("train_source: no source domain; every arm starts from fresh weights")
+        return
+    store = PixelStore(source)
+    task = Task(params.backbone, options, store.image_shape[0], source.class_names)
+    order = np.random.default_rng(params.seed).permutation(len(store))
+    held, rows = np.split(order, [int(HELD_OUT * len(store))])
+    training = TrainingData(store, rows)
+    network, _ = fit(
+        task.build(params.seed), "cross_entropy", training, params.recipe, params.seed, "train_source", show=True
+    )
+    logits, _ = logits_and_features(network, store.images(held))
+    accuracy = (logits.argmax(1) == torch.from_numpy(store.labels[held])).float().mean().item()
+    save(out, task, {"weights": network})
+    write_json(metrics, {"transferred": True, "images": len(rows), "held_out_accuracy": round(accuracy, 6)})
+    log(f"train_source: accuracy {accuracy:.3f} on {len(held)} held-out images of the source domain")

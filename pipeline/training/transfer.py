@@ -1,0 +1,119 @@
+"""Carries a source network's architecture and weights to the target task, and says what was taken."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pipeline import backbones
+from pipeline.atomic import new_folder, write_json
+from pipeline.backbones import Network
+from pipeline.errors import UserError
+
+How = Literal["structure", "parameter"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a network was built for."""
+
+    backbone: str
+    options: dict[str, Any]
+    in_channels: int
+    class_names: tuple[str, ...]
+
+    def build(self, seed: int) -> Network:
+        """A fresh network for the task."""
+        return backbones.create(self.backbone, self.options, self.in_channels, len(self.class_names), seed)
+
+
+def save(folder: Path, task: Task, networks: dict[str, Network], more: dict[str, Any] | None = None) -> None:
+    """Writes `task.json`, a safetensors file for each network (names may hold folders) and `more` JSON files."""
+    with new_folder(folder) as out:
+        for file, content in {"task.json": vars(task), **(more or {})}.items():
+            write_json(out / file, content)
+        for name, network in networks.items():
+            path = out / f"{name}.safetensors"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
+
+
+def load_task(folder: Path) -> Task:
+    """Reads `task.json`.
+
+    Raises:
+        UserError: the folder holds no model of ours.
+    """
+    try:
+        content = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+        return Task(**(content | {"class_names": tuple(content["class_names"])}))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{folder}: holds no model ({error}); has its stage run?") from None
+
+
+def load_weights(folder: Path, name: str) -> dict[str, Tensor]:
+    """Reads one network's weights.
+
+    Raises:
+        UserError: they are missing or damaged.
+    """
+    path = folder / f"{name}.safetensors"
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: holds no weights ({error})") from None
+
+
+def load(folder: Path, name: str) -> Network:
+    """One trained network, ready to be asked."""
+    network = load_task(folder).build(seed=0)
+    network.load_state_dict(load_weights(folder, name))
+    return network.eval()
+
+
+def transfer(
+    source: Path, in_channels: int, class_names: tuple[str, ...], how: How, seed: int
+) -> tuple[Network, dict[str, list[str]]]:
+    """A network for the target task that starts from the source's.
+
+    Args:
+        how: "structure" takes the architecture, with fresh weights; "parameter" also every weight that fits by name
+            and shape. The first convolution is summed over colours, or repeated, where only the channels differ; the
+            head is taken where the classes are the same.
+
+    Returns:
+        The network and the names of its weights that were taken, adapted and left fresh.
+    """
+    task = load_task(source)
+    target = Task(task.backbone, task.options, in_channels, class_names).build(seed)
+    report: dict[str, list[str]] = {"taken": [], "adapted": [], "fresh": []}
+    state = target.state_dict()
+    given = load_weights(source, "weights") if how == "parameter" and task.class_names else {}
+    for name, own in state.items():
+        fate, value = _match(name, own, given.get(name), same_classes=task.class_names == class_names)
+        report[fate].append(name)
+        state[name] = value
+    target.load_state_dict(state)
+    return target, report
+
+
+def _match(name: str, own: Tensor, given: Tensor | None, same_classes: bool) -> tuple[str, Tensor]:
+    if given is None or (name.startswith("head.") and not same_classes):
+        return "fresh", own
+    if given.shape == own.shape:
+        return "taken", given
+    if given.ndim == 4 and given.shape[0] == own.shape[0] and given.shape[2:] == own.shape[2:]:
+        summed = given.sum(dim=1, keepdim=True)
+        return "adapted", (summed / own.shape[1]).expand_as(own).clone()
+    return "fresh", own
+
+
+def accuracy_by_class(logits: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """Recall of each class that has images, [C], NaN for the others."""
+    hits = torch.bincount(labels[logits.argmax(1) == labels], minlength=num_classes).double()
+    return hits / torch.bincount(labels, minlength=num_classes)

@@ -1,0 +1,1 @@
+"""The bridge between Airflow and DVC: knows dvc.yaml and Airflow, neither the pipeline nor torch."""
