@@ -13,10 +13,11 @@ Pixels = npt.NDArray[np.uint8]
 """uint8, H x W (grey) or H x W x 3 (RGB)."""
 
 MAX_PIXELS = 100_000_000
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
 
 
-class UndecodableImage(ValueError):
+class UndecodableImageError(ValueError):
     """The bytes are no image that can be used; the message is the reason shown in the quarantine."""
 
 
@@ -24,23 +25,23 @@ def decode(data: bytes) -> Pixels:
     """Decodes any image file to 8-bit grey or RGB, orientation applied, transparency laid over white.
 
     Raises:
-        UndecodableImage: empty, unknown, truncated, damaged or absurdly large.
+        UndecodableImageError: empty, unknown, truncated, damaged or absurdly large.
     """
     if not data:
-        raise UndecodableImage("empty file")
+        raise UndecodableImageError("empty file")
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise UndecodableImage(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}")
+                raise UndecodableImageError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}")
             return _to_pixels(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
-        raise UndecodableImage("no image format known here") from None
+        raise UndecodableImageError("no image format known here") from None
     except Image.DecompressionBombError:
-        raise UndecodableImage(f"more than {MAX_PIXELS} pixels") from None
+        raise UndecodableImageError(f"more than {MAX_PIXELS} pixels") from None
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError) as error:
-        if isinstance(error, UndecodableImage):
+        if isinstance(error, UndecodableImageError):
             raise
-        raise UndecodableImage(f"damaged: {' '.join(str(error).split())[:120]}") from None
+        raise UndecodableImageError(f"damaged: {' '.join(str(error).split())[:120]}") from None
 
 
 def _to_pixels(image: Image.Image) -> Pixels:
@@ -67,16 +68,18 @@ def fit(pixels: Pixels, size: int, channels: int, how: str) -> Pixels:
     """Brings an image to `size` x `size` and 1 or 3 channels.
 
     Args:
-        how: "crop" scales the shorter side and cuts the centre; "pad" scales the longer side and adds black.
+        how: "crop" cuts the centre square and scales it; "pad" scales the longer side and adds black.
     """
     if channels == 1 and pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
     elif channels == 3 and pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
+    if how == "crop":
+        pixels = _centre(pixels, min(pixels.shape[:2]))
     height, width = pixels.shape[:2]
     if (height, width) == (size, size):
         return pixels
-    scale = size / (min(height, width) if how == "crop" else max(height, width))
+    scale = size / max(height, width)
     new = (max(1, round(width * scale)), max(1, round(height * scale)))
     resized = cv2.resize(pixels, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     return _centre(resized.astype(np.uint8, copy=False), size)

@@ -16,7 +16,7 @@ from pipeline import source_lock, sources
 from pipeline.atomic import write_text
 from pipeline.dataset import Row, make_row
 from pipeline.errors import UserError
-from pipeline.images import UndecodableImage, decode, fit, is_grey
+from pipeline.images import UndecodableImageError, decode, fit, is_grey
 from pipeline.sources import SourceFile
 
 MAX_AUTO_SIDE = 64
@@ -82,7 +82,7 @@ def measure(
     for file in islice(first, 0, None, step):
         try:
             pixels = decode(source_lock.read_bytes(file))
-        except UndecodableImage:
+        except UndecodableImageError:
             continue
         sides.append(min(pixels.shape[:2]))
         coloured = coloured or not is_grey(pixels)
@@ -98,10 +98,15 @@ def accept(
     for file, data in files:
         try:
             pixels = fit(decode(data), shape.size, shape.channels, shape.how)
-        except UndecodableImage as error:
-            yield file, Refused(file.name, str(error), hashlib.sha256(data).hexdigest(), len(data))
+        except UndecodableImageError as error:
+            yield file, refuse(file, data, str(error))
         else:
             yield file, make_row(pixels, labels[file.label], path=file.name, origin="real")
+
+
+def refuse(file: SourceFile, data: bytes, reason: str) -> Refused:
+    """Notes why a file with these bytes is not used."""
+    return Refused(file.name, reason, hashlib.sha256(data).hexdigest(), len(data))
 
 
 def write_quarantine(folder: Path, refused: Iterable[Refused]) -> None:

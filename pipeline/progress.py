@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -47,7 +47,7 @@ class _Lines:
         if time.monotonic() - self._shown_at >= LOG_INTERVAL_S:
             self._show()
 
-    def set_postfix(self, values: dict[str, str], refresh: bool = True) -> None:
+    def set_postfix(self, values: dict[str, str]) -> None:
         """Notes figures to show with the next line."""
         self._postfix = "".join(f", {name} {value}" for name, value in values.items())
 
@@ -64,4 +64,4 @@ def log(message: str) -> None:
 
 
 def _length(items: Iterable[Any]) -> int | None:
-    return len(items) if hasattr(items, "__len__") else None
+    return len(items) if isinstance(items, Sized) else None

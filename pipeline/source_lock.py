@@ -1,8 +1,8 @@
 """`source.json`, the lock file of the data: what a source held when it was last scanned, as ordered batches.
 
 A batch is pinned by its number of files, their bytes and a digest of (name, size, sha256) of each; never by times.
-So that later batches can be told from earlier ones, each batch also keeps ten bytes a file: the beginnings of the hashes
-of its name and of its content, sorted and packed.
+So that later batches can be told from earlier ones, each batch also keeps ten bytes a file: the beginnings of the
+hashes of its name and of its content, sorted and packed.
 """
 
 import base64

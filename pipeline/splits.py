@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from pipeline.dataset.schema import Split
 
@@ -15,7 +15,6 @@ class SplitAssigner:
     the ones before it, a later batch changes nothing.
 
     Args:
-        given: splits that the source itself has folders for; no other image is put in those (train excepted).
         train_quota: most training images of a class (by name); what is more joins val.
     """
 
@@ -25,14 +24,18 @@ class SplitAssigner:
         seed: int,
         val_fraction: float,
         test_fraction: float,
-        given: frozenset[str],
         train_quota: dict[str, int] | None = None,
     ) -> None:
         self._seed = seed
-        self._val_fraction = 0.0 if "val" in given else val_fraction
-        self._test_fraction = 0.0 if "test" in given else test_fraction
+        self._val_fraction = val_fraction
+        self._test_fraction = test_fraction
         self._train_quota = train_quota
         self._counts: dict[str, dict[str, int]] = defaultdict(lambda: {"train": 0, "val": 0, "test": 0})
+
+    def reserve(self, splits: Collection[str | None]) -> None:
+        """From now on puts no image in those of `splits` that are val or test: the source itself fills them."""
+        self._val_fraction = 0.0 if "val" in splits else self._val_fraction
+        self._test_fraction = 0.0 if "test" in splits else self._test_fraction
 
     def assign(self, label: str, pixel_hashes: Iterable[str]) -> dict[str, Split]:
         """Splits of new images of class `label` that the source puts in no split or in train."""
@@ -45,14 +48,12 @@ class SplitAssigner:
         counts = self._counts[label]
         total = sum(counts.values()) + 1
         split: Split = "train"
-        if counts["train"] == 0:
-            split = "train"
-        elif counts["test"] < int(self._test_fraction * total + 0.5):
-            split = "test"
-        elif counts["val"] < int(self._val_fraction * total + 0.5):
-            split = "val"
-        elif self._train_quota is not None and counts["train"] >= self._train_quota[label]:
-            split = "val"
+        if counts["train"]:
+            quota = self._train_quota[label] if self._train_quota is not None else None
+            if counts["test"] < int(self._test_fraction * total + 0.5):
+                split = "test"
+            elif counts["val"] < int(self._val_fraction * total + 0.5) or counts["train"] == quota:
+                split = "val"
         counts[split] += 1
         return split
 

@@ -14,7 +14,7 @@ from pipeline.atomic import new_file
 from pipeline.dataset.reader import Dataset
 from pipeline.errors import UserError
 
-MAX_SIDE = 64
+MAX_SIDE = 256
 
 
 def cache_folder() -> Path:
@@ -34,12 +34,13 @@ class PixelStore:
     def __init__(self, dataset: Dataset) -> None:
         self.image_shape = Dataset.open(*dataset.folders).image_shape
         if max(self.image_shape[1:]) > MAX_SIDE:
-            raise ValueError(f"images of {self.image_shape} are streamed, not cached: at most {MAX_SIDE} pixels a side")
+            side = max(self.image_shape[1:])
+            raise UserError(f"{dataset.folders[0]}: images of {side} pixels a side; training takes at most {MAX_SIDE}")
         parts = [Dataset.open(folder) for folder in dataset.folders]
         self._parts = [_pixels(part, self.image_shape) for part in parts]
         self._ends = np.cumsum([len(part) for part in self._parts])
         self.labels = dataset.labels
-        self.weights = dataset.frame(["weight"])["weight"].to_numpy(np.float32)
+        self.weights = dataset.frame(["weight"])["weight"].to_numpy(np.float32, copy=True)
 
     def __len__(self) -> int:
         return int(self._ends[-1])

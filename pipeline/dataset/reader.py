@@ -73,7 +73,8 @@ class Dataset:
     @cached_property
     def labels(self) -> npt.NDArray[np.int64]:
         """Labels of all rows, int64 [N]; no image bytes are read."""
-        return self.frame(["label"])["label"].to_numpy(np.int64)
+        labels: npt.NDArray[np.int64] = self.frame(["label"])["label"].to_numpy(np.int64, copy=True)
+        return labels
 
     def class_counts(self) -> npt.NDArray[np.int64]:
         """Images in each class, int64 [C]; no image bytes are read."""

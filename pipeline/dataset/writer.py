@@ -61,7 +61,8 @@ class ShardWriter:
         self._rows = []
 
     def _close_shard(self) -> None:
-        self._write_row_group()
+        if self._rows or self._parquet is None:
+            self._write_row_group()
         assert self._parquet is not None
         self._parquet.close()
         self._partial.rename(self._folder / f"{self._prefix}-{self._num_shards:05d}.parquet")

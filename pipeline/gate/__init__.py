@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline import registry
-from pipeline.gate.reference import Measures, Reference
+from pipeline.gate._reference import Measures, Reference
 from pipeline.params import build as build_params
 
 KIND = "check"
+__all__ = ["Measures", "Reference", "judge"]
 
 
 def judge(

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from pipeline.gate.reference import Measures, Reference
+from pipeline.gate import Measures, Reference
 from pipeline.params import section
 
 

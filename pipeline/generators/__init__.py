@@ -72,7 +72,7 @@ def noise(seeds: npt.NDArray[np.int64], size: int) -> Tensor:
 def in_micro_batches(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     """Applies `function` to padded batches of one fixed size, so that how many are asked for changes no image."""
     outputs = []
-    for start in range(0, len(inputs[0]), MICRO_BATCH):
+    for start in range(0, max(1, len(inputs[0])), MICRO_BATCH):  # none asked for: one batch tells the shape
         parts = [part[start : start + MICRO_BATCH] for part in inputs]
         filled = len(parts[0])
         padded = [torch.cat([part, part.new_zeros(MICRO_BATCH - filled, *part.shape[1:])]) for part in parts]

@@ -1,9 +1,9 @@
 """Class-conditional variational auto-encoder (Kingma & Welling 2014; Sohn et al. 2015 for the condition).
 
-It maximises the evidence lower bound (Kingma & Welling, eq. 3), with beta on the divergence (Higgins et al. 2017, eq. 4):
+It maximises the evidence lower bound (Kingma & Welling, eq. 3), beta on the divergence (Higgins et al. 2017, eq. 4)
     log p(x | y) >= E_q(z | x, y)[log p(x | z, y)] - beta * KL(q(z | x, y) || N(0, I)).
-p(x | z, y) is Gaussian around the decoder's image with one learned standard deviation (Rybkin et al. 2021), which finds the
-balance of the two terms by itself. (The article that the project was founded on prints the GAN's objective for the VAE.)
+p(x | z, y) is Gaussian around the decoder's image with one learned standard deviation (Rybkin et al. 2021), which
+balances the two terms by itself. (The article that the project was founded on prints the GAN's objective for the VAE.)
 """
 
 import math

@@ -5,8 +5,10 @@ A source module has two functions:
     files(source) -> Iterator[SourceFile]: its image files in an order that depends on the content alone.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
 from pipeline import registry
@@ -42,15 +44,18 @@ def find(source: str) -> ModuleType:
     for module in registry.modules(__name__).values():
         if module.accepts(source):
             return module
-    kinds = ", ".join(sorted(registry.names(__name__)))
-    raise UserError(f"source {source!r} does not exist or is of no known kind; known kinds: {kinds}")
+    kinds = ", ".join(registry.names(__name__))
+    fault = "is damaged or of no known kind" if Path(source).exists() else "does not exist"
+    raise UserError(f"source {source!r} {fault}; known kinds: {kinds}")
 
 
 def files(source: str) -> Iterator[SourceFile]:
     """All image files of `source`.
 
     Raises:
-        UserError: the source is missing, of no known kind, or holds no class.
+        UserError: the source is missing, of no known kind, or holds no class; or a name in it is no Unicode.
     """
-    found: Iterator[SourceFile] = find(source).files(source)
-    return found
+    for file in find(source).files(source):
+        if any("\ud800" <= sign <= "\udfff" for sign in file.name):
+            raise UserError(f"source {source!r}: the name {os.fsencode(file.name)!r} is no UTF-8; rename the file")
+        yield file

@@ -14,15 +14,27 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.errors import UserError
 from pipeline.sources import SourceFile
-from pipeline.sources.imagefolder import is_image, common_folder, place, split_folders
+from pipeline.sources.imagefolder import common_folder, is_image, place, split_folders
 
 MAX_MEMBER_BYTES = 256 * 2**20
+_DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,  # encrypted, or a compression that does not exist
+    OSError,
+)
 
 
 def accepts(source: str) -> bool:
     """True for a file that is a zip or tar archive."""
     path = Path(source)
-    return path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
+    try:
+        return path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
+    except _DAMAGE:
+        return False
 
 
 def files(source: str) -> Iterator[SourceFile]:
@@ -34,8 +46,8 @@ def files(source: str) -> Iterator[SourceFile]:
     path = Path(source)
     try:
         yield from _zip_files(path) if zipfile.is_zipfile(path) else _tar_files(path)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as error:
-        raise UserError(f"{path}: is a damaged archive ({error})") from None
+    except _DAMAGE as error:
+        raise UserError(f"{path}: is a damaged archive ({error or type(error).__name__})") from None
 
 
 def _zip_files(path: Path) -> Iterator[SourceFile]:
@@ -44,7 +56,7 @@ def _zip_files(path: Path) -> Iterator[SourceFile]:
         for member in members:
             is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
             _refuse_hostile(path, member.filename, member.file_size, is_link)
-        by_name = {member.filename: member for member in members if is_image(member.filename)}
+        by_name = {_plain(member.filename): member for member in members if is_image(member.filename)}
         for file in _laid_out(path, sorted(by_name)):
             yield SourceFile(**{**vars(file), "read": partial(_read_zip, path, archive, by_name[file.name])})
 
@@ -53,7 +65,7 @@ def _read_zip(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> 
     try:
         with archive.open(member) as file:
             data = file.read(MAX_MEMBER_BYTES + 1)
-    except (zipfile.BadZipFile, RuntimeError, OSError, NotImplementedError, EOFError) as error:
+    except _DAMAGE as error:
         raise OSError(f"damaged in the archive: {error}") from None
     if len(data) > MAX_MEMBER_BYTES:
         raise UserError(f"{path}: {member.filename!r} unpacks to more than {MAX_MEMBER_BYTES} bytes")
@@ -63,9 +75,10 @@ def _read_zip(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> 
 def _tar_files(path: Path) -> Iterator[SourceFile]:
     with tarfile.open(path) as archive:
         members = [member for member in archive if not member.isdir()]
+        _refuse_cut_off(archive)
         for member in members:
             _refuse_hostile(path, member.name, member.size, not member.isfile())
-        by_name = {member.name: member for member in members if is_image(member.name)}
+        by_name = {_plain(member.name): member for member in members if is_image(member.name)}
         for file in _laid_out(path, list(by_name)):
             yield SourceFile(**{**vars(file), "read": partial(_read_tar, archive, by_name[file.name])})
 
@@ -74,6 +87,21 @@ def _read_tar(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file = archive.extractfile(member)
     assert file is not None, "a regular member has content"
     return file.read()
+
+
+def _refuse_cut_off(archive: tarfile.TarFile) -> None:
+    """Refuses what `tarfile` takes for the end: a damaged header, or no end at all; reads on, for gzip's checksum."""
+    assert archive.fileobj is not None, "the archive is open"
+    archive.fileobj.seek(archive.offset)
+    if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError(f"no member and no end at byte {archive.offset}")
+    while archive.fileobj.read(2**20):
+        pass
+
+
+def _plain(name: str) -> str:
+    """`./a//b` is `a/b`."""
+    return str(PurePosixPath(name))
 
 
 def _laid_out(path: Path, names: list[str]) -> Iterator[SourceFile]:

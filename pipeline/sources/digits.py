@@ -1,7 +1,7 @@
 """`builtin:digits`: the 1,797 real handwritten digits (8 x 8, UCI ML repository) that ship with scikit-learn.
 
-They come with a test folder of 120 images a class: the first ones of a fixed permutation, whatever the seeds in params.yaml
-say, so that nothing that is chosen while working on this data can ever be chosen on its test images.
+They come with a test folder of 120 images a class: the first ones of a fixed permutation, whatever the seeds in
+params.yaml say, so that nothing that is chosen while working on this data can ever be chosen on its test images.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """`builtin:glyphs`: 4,000 digits rendered from the fonts that ship with matplotlib, a source domain for transfer.
 
-Bright on dark like `builtin:digits`, 32 x 32 pixels; font, stroke, size, slant, place, sharpness and contrast vary.
+Bright on dark and 8 x 8 pixels like `builtin:digits`; font, stroke, size, slant, place, sharpness and contrast vary.
 """
 
 import math
@@ -16,7 +16,8 @@ from pipeline.images import Pixels, encode_png
 from pipeline.sources import SourceFile
 
 NUM_IMAGES = 4000
-SIDE = 32
+SIDE = 8
+_DRAWN_SIDE = 32
 _FAMILIES = ("DejaVu", "STIXGeneral", "cmr10", "cmb10", "cmss10", "cmtt10")
 _CANVAS = 128
 
@@ -61,20 +62,23 @@ def _outline(font: Path, digit: str) -> Pixels:
 
 
 def _vary(outline: Pixels, rng: np.random.Generator) -> Pixels:
-    """One writer's version of the glyph, uint8 [32, 32]."""
+    """One writer's version of the glyph, uint8 [8, 8]."""
     inked = _change_stroke(outline, int(rng.integers(-4, 7)))
     rows, columns = np.nonzero(inked > 127)
     height = int(np.ptp(rows)) + 1
-    scale_y = SIDE * rng.uniform(0.85, 1.05) / height
+    scale_y = _DRAWN_SIDE * rng.uniform(0.85, 1.05) / height
     scale_x = scale_y * rng.uniform(0.8, 1.25)
     angle, slant = math.radians(rng.uniform(-15, 15)), rng.uniform(-0.25, 0.25)
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     matrix = turn @ np.array([[1.0, slant], [0.0, 1.0]]) @ np.diag([scale_x, scale_y])
     centre = np.array([columns.mean(), rows.mean()])
-    offset = SIDE / 2 + rng.uniform(-2, 2, 2) - matrix @ centre
-    softened = cv2.GaussianBlur(inked, (0, 0), max(0.1, rng.uniform(0.0, 3.0) / scale_y))
-    drawn = cv2.warpAffine(softened, np.c_[matrix, offset], (SIDE, SIDE), flags=cv2.INTER_AREA)
-    return np.clip(drawn * rng.uniform(0.9, 1.3), 0, 255).astype(np.uint8)
+    offset = _DRAWN_SIDE / 2 + rng.uniform(-2, 2, 2) - matrix @ centre
+    drawn = cv2.warpAffine(inked, np.c_[matrix, offset], (_DRAWN_SIDE, _DRAWN_SIDE), flags=cv2.INTER_AREA)
+    if rng.random() < 0.5:
+        drawn = cv2.GaussianBlur(drawn, (0, 0), rng.uniform(0.25, 2.0))
+    small = cv2.resize(drawn, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    varied: Pixels = np.clip(small * rng.uniform(0.9, 1.3), 0, 255).astype(np.uint8)
+    return varied
 
 
 def _change_stroke(outline: Pixels, by: int) -> Pixels:

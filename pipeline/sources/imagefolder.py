@@ -35,7 +35,7 @@ def files(source: str) -> Iterator[SourceFile]:
     names = [name for name in _names(root) if is_image(name)]
     prefix = common_folder(names)
     has_splits = split_folders(names, prefix)
-    _refuse_empty_classes(root, prefix, has_splits)
+    _refuse_empty_classes(root, prefix, has_splits, {place(name, prefix, has_splits)[1] for name in names})
     for name in sorted(names):
         split, label = place(name, prefix, has_splits)
         if label is not None:
@@ -77,19 +77,19 @@ def _names(root: Path) -> Iterator[str]:
 def is_image(name: str) -> bool:
     """Whether a file's name says that it is an image."""
     path = PurePosixPath(name)
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
 
 
-def _refuse_empty_classes(root: Path, prefix: str, has_splits: bool) -> None:
+def _refuse_empty_classes(root: Path, prefix: str, has_splits: bool, filled: set[str | None]) -> None:
     top = root / prefix
-    parents = [path for path in top.iterdir() if path.is_dir()] if has_splits else [top]
-    labels: dict[str, bool] = {}
-    for folder in (path for parent in parents for path in parent.iterdir() if path.is_dir()):
-        if not folder.name.startswith("."):
-            filled = any(is_image(path.name) for path in folder.rglob("*"))
-            labels[folder.name] = labels.get(folder.name, False) or filled
-    empty = sorted(name for name, filled in labels.items() if not filled)
+    parents = [path for path in _folders(top) if path.name.lower() in SPLIT_FOLDERS] if has_splits else [top]
+    labels = {folder.name for parent in parents for folder in _folders(parent)}
+    empty = sorted(labels - filled)
     if empty:
         raise UserError(f"{root}: class {empty[0]!r} holds no image; remove its folder or add images to it")
     if not labels:
         raise UserError(f"{root}: holds no class folder; expected {root}/CLASS/IMAGE, or {root}/train/CLASS/IMAGE")
+
+
+def _folders(path: Path) -> list[Path]:
+    return [inside for inside in path.iterdir() if inside.is_dir() and not inside.name.startswith(".")]

@@ -36,7 +36,9 @@ class Params:
     effective_number_beta: Annotated[float, Field(ge=0, lt=1)]
 
 
-def run(train: Path, val: Path, test: Path, plan: Path, metrics: Path, histogram: Path, plots: Path, params: Params) -> None:
+def run(
+    train: Path, val: Path, test: Path, plan: Path, metrics: Path, histogram: Path, plots: Path, params: Params
+) -> None:
     """Writes the plan (JSON), the measures (JSON), the histogram (CSV) and its pictures (PNG and SVG in `plots`)."""
     data = {split: Dataset.open(path) for split, path in (("train", train), ("val", val), ("test", test))}
     names = data["train"].class_names

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from pipeline import plan as plans
@@ -31,17 +32,20 @@ def run(train: Path, plan: Path, out: Path, metrics: Path, params: Params) -> No
     real, planned = Dataset.open(train), plans.read(plan)
     wanted = np.array([planned[name].augment for name in real.class_names])
     made = dict.fromkeys(real.class_names, 0)
-    with new_folder(out) as folder, ShardWriter(folder, real.class_names) as writer:
-        with bar("augment", int(wanted.sum()), "image") as shown:
-            for row in augmented(real, wanted, params):
-                writer.add(row)
-                made[real.class_names[row.label]] += 1
-                shown.update()
+    with (
+        new_folder(out) as folder,
+        ShardWriter(folder, real.class_names) as writer,
+        bar("augment", int(wanted.sum()), "image") as shown,
+    ):
+        for row in augmented(real, wanted, params):
+            writer.add(row)
+            made[real.class_names[row.label]] += 1
+            shown.update()
     write_json(metrics, {"images": made})
     log(f"augment: {sum(made.values())} images of {sum(count > 0 for count in made.values())} classes")
 
 
-def augmented(real: Dataset, wanted: np.ndarray, params: Params) -> Iterator[Row]:
+def augmented(real: Dataset, wanted: npt.NDArray[np.int64], params: Params) -> Iterator[Row]:
     """Yields `wanted[label]` images of each class, spread evenly over its real ones, parent by parent."""
     _, height, width = real.image_shape
     pipeline = policy.build(params.policy, height, width)

@@ -15,7 +15,7 @@ from pipeline.metrics.classification import confusion_matrices
 from pipeline.metrics.summary import Settings, summarise
 from pipeline.params import section
 from pipeline.progress import log, track
-from pipeline.training.classifier import logits_and_features
+from pipeline.training.inference import logits_and_features
 from pipeline.training.transfer import load
 
 Probs = npt.NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""Builds the real data set: every image validated, brought to one shape, de-duplicated and put in one split for good."""
+"""Builds the real data set: every image validated, in one shape, de-duplicated and in one split for good."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ class Params:
     """Section `ingest` of params.yaml."""
 
     source: Annotated[str, Field(min_length=1)]
-    image_size: Annotated[int, Field(ge=4, le=1024)] | Literal["auto"]
+    image_size: Annotated[int, Field(ge=4, le=256)] | Literal["auto"]
     channels: Literal[1, 3, "auto"]
     fit: Literal["crop", "pad"]
     val_fraction: Annotated[float, Field(ge=0, lt=0.5)]
@@ -85,7 +85,6 @@ class _Builder:
             seed=params.seed,
             val_fraction=params.val_fraction,
             test_fraction=params.test_fraction,
-            given=frozenset(file.split for file in sources.files(pin.source) if file.split),
             train_quota=quota if pin.source == "builtin:digits" else None,
         )
         self._label_of: dict[str, int] = {}
@@ -122,13 +121,14 @@ class _Builder:
                 yield row
             elif known != row.label:
                 reason = f"same picture as one of class {self._names[known]!r}"
-                self.refused.append(Refused(row.path, reason, row.id, len(row.image)))
+                self.refused.append(intake.refuse(file, source_lock.read_bytes(file), reason))
             else:
                 self.duplicates += 1
                 if row.pixel_hash in hints:
                     hints[row.pixel_hash] = max(hints[row.pixel_hash], file.split, key=PROTECTION.index)
 
     def _assign(self, hints: dict[str, Split | None]) -> dict[str, Split]:
+        self._assigner.reserve(set(hints.values()))
         splits: dict[str, Split] = {key: split for key, split in hints.items() if split in ("val", "test")}
         for label, name in enumerate(self._names):
             free = [key for key in hints if key not in splits and self._label_of[key] == label]
@@ -150,7 +150,8 @@ class _Builder:
 def _refuse_untrainable(source: str, names: tuple[str, ...], builder: _Builder) -> None:
     for label, name in enumerate(names):
         if not builder.counts["train", label]:
-            why = next((f"; {item.name}: {item.reason}" for item in builder.refused), "")
+            of_class = (item for item in builder.refused if f"/{name}/" in f"/{item.name}")
+            why = next((f"; {item.name}: {item.reason}" for item in of_class), "")
             raise UserError(f"{source}: class {name!r} has no usable training image{why}")
 
 

@@ -18,7 +18,7 @@ class Params:
     """Section `ingest_source` of params.yaml."""
 
     source: Annotated[str, Field(min_length=1)]
-    image_size: Annotated[int, Field(ge=4, le=1024)] | Literal["auto"]
+    image_size: Annotated[int, Field(ge=4, le=256)] | Literal["auto"]
     channels: Literal[1, 3, "auto"]
     fit: Literal["crop", "pad"]
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)]

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from pipeline import gate, generators
+from pipeline import generators
 from pipeline import plan as plans
 from pipeline.atomic import new_file, new_folder, write_json
 from pipeline.dataset import Dataset, PixelStore, Row, ShardWriter, make_row
 from pipeline.errors import UserError
-from pipeline.gate.reference import Reference
+from pipeline.gate import Reference, judge
 from pipeline.generators import Generator
 from pipeline.params import section
 from pipeline.progress import bar, log
@@ -70,12 +70,15 @@ def run(
     model = load_generator(generator)
     reference = _reference(real, folds)
     tallies = {name: Tally(planned[name].synthesize) for name in real.class_names}
-    with new_folder(out) as folder, ShardWriter(folder, real.class_names) as writer:
-        with bar("synthesize", sum(tally.wanted for tally in tallies.values()), "image") as shown:
-            for label, tally in enumerate(tallies.values()):
-                for row in _accepted(label, tally, model, reference, params):
-                    writer.add(row)
-                    shown.update()
+    with (
+        new_folder(out) as folder,
+        ShardWriter(folder, real.class_names) as writer,
+        bar("synthesize", sum(tally.wanted for tally in tallies.values()), "image") as shown,
+    ):
+        for label, tally in enumerate(tallies.values()):
+            for row in _accepted(label, tally, model, reference, params):
+                writer.add(row)
+                shown.update()
     write_json(metrics, _summary(tallies))
     with new_file(table) as temporary:
         _table(tallies, list(params.gate)).to_csv(temporary, index=False)
@@ -112,9 +115,7 @@ def _reference(real: Dataset, folder: Path) -> Reference:
     return Reference(store.images(), store.labels, folds, [load(folder, name) for name in names], real.num_classes)
 
 
-def _accepted(
-    label: int, tally: Tally, model: Generator, reference: Reference, params: Params
-) -> Iterator[Row]:
+def _accepted(label: int, tally: Tally, model: Generator, reference: Reference, params: Params) -> Iterator[Row]:
     """Rows of one class until its quota is filled or its draws are used up; draw k has a seed of its own."""
     limit = int(tally.wanted * params.max_draws)
     while tally.accepted < tally.wanted and tally.drawn < limit:
@@ -123,7 +124,7 @@ def _accepted(
         labels = np.full(len(seeds), label, dtype=np.int64)
         images = to_uint8(model.sample(labels, seeds))
         measures = reference.measure(images, labels)
-        passed, reasons = gate.judge(measures, reference, params.gate)
+        passed, reasons = judge(measures, reference, params.gate)
         quality = reference.quality(measures)
         for place in range(len(seeds)):
             if tally.accepted == tally.wanted:

@@ -1,4 +1,4 @@
-"""Trains an arm's classifiers, one a seed; the arms differ in their data (and the baseline trains under both losses)."""
+"""Trains an arm's classifiers, one a seed; the arms differ in their data (the baseline has two losses)."""
 
 import csv
 import io
@@ -7,7 +7,6 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from pydantic import Field, field_validator
 
 from pipeline import registry
@@ -18,10 +17,11 @@ from pipeline.engine import run_jobs
 from pipeline.params import section
 from pipeline.progress import log
 from pipeline.seeds import derive
-from pipeline.training.classifier import Added, Recipe, TrainingData, fit, logits_and_features
+from pipeline.training.classifier import Added, Recipe, TrainingData, fit
 from pipeline.training.folds import assign_folds
+from pipeline.training.inference import logits_and_features, recall_by_class
 from pipeline.training.loop import Point
-from pipeline.training.transfer import How, Task, accuracy_by_class, load_task, save, transfer
+from pipeline.training.transfer import How, Task, load_task, save, transfer
 
 
 @section
@@ -126,7 +126,7 @@ def _train_one(
     if held.num_rows:
         pixels = PixelStore(held)
         logits, _ = logits_and_features(network, pixels.images())
-        recall = accuracy_by_class(logits, torch.from_numpy(pixels.labels), real.num_classes).numpy()
+        recall = recall_by_class(logits, pixels.labels, real.num_classes)
     return name, network.cpu(), points, recall
 
 

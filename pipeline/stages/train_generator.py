@@ -1,4 +1,4 @@
-"""Trains the generator on real and augmented training images, and on the source domain where its classes are the same."""
+"""Trains the generator on real and augmented training images, and on the source domain if its classes are the same."""
 
 import csv
 import io
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from safetensors.torch import save_file
@@ -90,13 +91,12 @@ def run(train_data: tuple[Path, ...], source: Path, out: Path, metrics: Path, cu
 
 
 def _batches(store: PixelStore, source: PixelStore | None, params: Params) -> Callable[[int], Batch]:
-    probs = class_balanced_probs(store.labels, params.class_balance) * store.weights
-    probs /= probs.sum()
+    cumulative = np.cumsum(class_balanced_probs(store.labels, params.class_balance) * store.weights)
     size = params.schedule.batch_size
     from_source = round(size * params.source_share) if source is not None else 0
 
     def batch_at(step: int) -> Batch:
-        rows = weighted_rows(probs, size - from_source, derive(params.seed, "rows"), step)
+        rows = weighted_rows(cumulative, size - from_source, derive(params.seed, "rows"), step)
         rng = torch.Generator().manual_seed(derive(params.seed, "augmentation", step))
         batch = gather(store, rows)
         batch = batch._replace(images=augment(batch.images, params.augmentation, rng))

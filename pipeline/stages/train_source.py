@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 from pydantic import Field, model_validator
 
 from pipeline import registry
@@ -12,7 +11,8 @@ from pipeline.atomic import write_json
 from pipeline.dataset import Dataset, PixelStore
 from pipeline.params import section
 from pipeline.progress import log
-from pipeline.training.classifier import Recipe, TrainingData, fit, logits_and_features
+from pipeline.training.classifier import Recipe, TrainingData, fit
+from pipeline.training.inference import logits_and_features
 from pipeline.training.transfer import Task, save
 
 HELD_OUT = 0.1
@@ -36,7 +36,7 @@ class Params:
 
 
 def run(data: Path, out: Path, metrics: Path, params: Params) -> None:
-    """Trains on nine tenths of `data` and reports the accuracy on the rest; without data only the architecture is kept."""
+    """Trains on nine tenths of `data`, reports the accuracy on the rest; without data only the architecture is kept."""
     source = Dataset.open(data)
     options = params.backbones[params.backbone]
     if not source.num_rows:
@@ -53,7 +53,7 @@ def run(data: Path, out: Path, metrics: Path, params: Params) -> None:
         task.build(params.seed), "cross_entropy", training, params.recipe, params.seed, "train_source", show=True
     )
     logits, _ = logits_and_features(network, store.images(held))
-    accuracy = (logits.argmax(1) == torch.from_numpy(store.labels[held])).float().mean().item()
+    accuracy = float((logits.argmax(1).numpy() == store.labels[held]).mean())
     save(out, task, {"weights": network})
     write_json(metrics, {"transferred": True, "images": len(rows), "held_out_accuracy": round(accuracy, 6)})
     log(f"train_source: accuracy {accuracy:.3f} on {len(held)} held-out images of the source domain")

@@ -1,5 +1,6 @@
 """Batches as a function of (seed, step) alone, so that a resumed run sees what an uninterrupted one would have seen."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,14 @@ from pipeline.dataset import PixelStore
 
 
 class Batch(NamedTuple):
-    """Images float [N, C, H, W] in [-1, 1], labels int64 [N], weights float [N], domains int64 [N] (0 target, 1 source)."""
+    """One training batch.
+
+    Attributes:
+        images: float [N, C, H, W] in [-1, 1].
+        labels: int64 [N].
+        weights: float [N].
+        domains: int64 [N], 0 the target, 1 the source domain.
+    """
 
     images: Tensor
     labels: Tensor
@@ -20,7 +28,7 @@ class Batch(NamedTuple):
 
 
 def to_float(images: npt.NDArray[np.uint8]) -> Tensor:
-    """uint8 [N, C, H, W] to float [N, C, H, W] in [-1, 1], channels last in memory (1.2 to 1.3 times as fast on a CPU)."""
+    """uint8 [N, C, H, W] to float in [-1, 1], channels last in memory (1.2 to 1.3 times as fast on a CPU)."""
     return torch.from_numpy(images).to(memory_format=torch.channels_last).float().div_(127.5).sub_(1.0)
 
 
@@ -36,21 +44,28 @@ def epoch_rows(num_rows: int, batch_size: int, seed: int, step: int) -> npt.NDAr
     epochs = places // num_rows
     rows = np.empty(batch_size, dtype=np.int64)
     for epoch in np.unique(epochs):
-        order = np.random.default_rng((seed, int(epoch))).permutation(num_rows)
-        rows[epochs == epoch] = order[places[epochs == epoch] % num_rows]
+        rows[epochs == epoch] = _order(num_rows, seed, int(epoch))[places[epochs == epoch] % num_rows]
     return rows
 
 
-def weighted_rows(probs: npt.NDArray[np.float64], batch_size: int, seed: int, step: int) -> npt.NDArray[np.int64]:
-    """Rows of batch `step`, drawn with replacement with probabilities `probs`."""
-    return np.random.default_rng((seed, step)).choice(len(probs), size=batch_size, p=probs)
+@lru_cache(maxsize=8)
+def _order(num_rows: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng((seed, epoch)).permutation(num_rows)
+
+
+def weighted_rows(cumulative: npt.NDArray[np.float64], batch_size: int, seed: int, step: int) -> npt.NDArray[np.int64]:
+    """Rows of batch `step`, drawn with replacement; `cumulative` holds the rows' probabilities summed up."""
+    drawn = np.random.default_rng((seed, step)).random(batch_size) * cumulative[-1]
+    rows: npt.NDArray[np.int64] = np.searchsorted(cumulative, drawn, side="right").astype(np.int64)
+    return rows
 
 
 def class_balanced_probs(labels: npt.NDArray[np.int64], power: float) -> npt.NDArray[np.float64]:
     """Probability of each row when classes are drawn in proportion to n ** (1 - power): 0 natural, 1 balanced."""
     counts = np.bincount(labels).astype(np.float64)
     probs = counts[labels] ** -power
-    return probs / probs.sum()
+    normalised: npt.NDArray[np.float64] = probs / probs.sum()
+    return normalised
 
 
 def gather(store: PixelStore, rows: npt.NDArray[np.int64]) -> Batch:

@@ -1,7 +1,7 @@
 """Checkpoints of a running training, as safetensors; they live outside the outputs and go when the training is done.
 
-`COUNTERWEIGHT_CHECKPOINTS` names the folder (default `.counterweight/checkpoints`), a file's name is a hash of everything
-that the training depends on: a retry of the same work resumes, other work never does.
+`COUNTERWEIGHT_CHECKPOINTS` names the folder (default `.counterweight/checkpoints`), a file's name is a hash of
+everything that the training depends on: a retry of the same work resumes, other work never does.
 """
 
 import hashlib
@@ -49,7 +49,7 @@ class Checkpoint:
             self._saved_at = time.monotonic()
 
     def load(self, state: State) -> int:
-        """Brings `state` to where the checkpoint left it; returns the number of updates done, 0 without a checkpoint."""
+        """Brings `state` to where the checkpoint left it; returns the number of updates done, 0 without one."""
         if not self.path.exists():
             return 0
         try:

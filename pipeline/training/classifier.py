@@ -14,7 +14,7 @@ from pipeline.backbones import Network
 from pipeline.dataset import PixelStore
 from pipeline.params import section
 from pipeline.seeds import derive
-from pipeline.training.batches import Batch, concatenate, epoch_rows, gather, to_float
+from pipeline.training.batches import Batch, concatenate, epoch_rows, gather
 from pipeline.training.device import device
 from pipeline.training.loop import Point, Schedule, train
 from pipeline.transforms.affine import Affine, augment
@@ -73,7 +73,7 @@ class ClassifierTask(nn.Module):
         """One player: the network."""
         return {"classifier": list(self.network.parameters())}
 
-    def loss(self, player: str, batch: Batch, progress: float) -> Tensor:
+    def loss(self, _player: str, batch: Batch, _progress: float) -> Tensor:
         """The loss of one update."""
         logits = self.network(batch.images)
         real, added = slice(None, self._num_real), slice(self._num_real, None)
@@ -107,21 +107,6 @@ def fit(
     trained, points = train(task, batch_at, recipe.schedule, seed=seed, label=label, show=show)
     result: Network = trained.network  # type: ignore[assignment]
     return result, points
-
-
-@torch.inference_mode()
-def logits_and_features(
-    network: Network, images: npt.NDArray[np.uint8], batch_size: int = 512
-) -> tuple[Tensor, Tensor]:
-    """Logits [N, C] and features [N, D] of uint8 [N, C, H, W] images, on the CPU."""
-    where = device()
-    network = network.to(where).eval()
-    logits, features = [], []
-    for start in range(0, len(images), batch_size):
-        deep = network.features(to_float(images[start : start + batch_size]).to(where))
-        features.append(deep.cpu())
-        logits.append(network.head(deep).cpu())
-    return torch.cat(logits), torch.cat(features)
 
 
 def _counts(labels: npt.NDArray[np.int64], num_classes: int, weights: npt.NDArray[np.float32] | None = None) -> Tensor:

@@ -95,7 +95,7 @@ def train(
             if checkpoint and step + 1 < schedule.steps:
                 checkpoint.save_if_due(run.state, step + 1)
             if (step + 1) % run.interval == 0:
-                shown.set_postfix({p.player: f"{p.loss:.4g}" for p in run.points()[-len(run.players) :]}, refresh=False)
+                shown.set_postfix({p.player: f"{p.loss:.4g}" for p in run.points()[-len(run.players) :]})
     if checkpoint:
         checkpoint.remove()
     return run.result(), run.points()
@@ -111,7 +111,7 @@ class _Run:
             player: torch.optim.AdamW(parameters, lr=schedule.lr, weight_decay=schedule.weight_decay)
             for player, parameters in self.players.items()
         }
-        average = get_ema_multi_avg_fn(schedule.ema_decay)
+        average = get_ema_multi_avg_fn(schedule.ema_decay)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True) if schedule.ema_decay else None
         self.interval = max(1, schedule.steps // CURVE_POINTS)
         # Sum of losses in each interval, a row a player: a tensor, so that a checkpoint holds the curve too.
@@ -168,7 +168,7 @@ class _Silent:
     def update(self, n: int = 1) -> None:
         """Shows nothing."""
 
-    def set_postfix(self, _: dict[str, str], refresh: bool = True) -> None:
+    def set_postfix(self, _: dict[str, str]) -> None:
         """Shows nothing."""
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -111,9 +110,3 @@ def _match(name: str, own: Tensor, given: Tensor | None, same_classes: bool) -> 
         summed = given.sum(dim=1, keepdim=True)
         return "adapted", (summed / own.shape[1]).expand_as(own).clone()
     return "fresh", own
-
-
-def accuracy_by_class(logits: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Recall of each class that has images, [C], NaN for the others."""
-    hits = torch.bincount(labels[logits.argmax(1) == labels], minlength=num_classes).double()
-    return hits / torch.bincount(labels, minlength=num_classes)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.backbones import Network
-from pipeline.training.classifier import logits_and_features
+from pipeline.training.inference import logits_and_features
 
 Floats = npt.NDArray[np.float64]
 MIN_OWN_THRESHOLD = 10
@@ -35,9 +35,9 @@ class Measures:
 class Reference:
     """Real training images and the fold classifiers.
 
-    A fold's prototypes (mean of normalised features of a class) come from the images that its classifier trained on; the
-    distances of the images that it did not see are what is usual for a new real image. Distances of trained-on images
-    would be far smaller and make the gate refuse what is good.
+    A fold's prototypes (mean of normalised features of a class) come from the images that its classifier trained on;
+    the distances of the images that it did not see are what is usual for a new real image. Distances of trained-on
+    images would be far smaller and make the gate refuse what is good.
     """
 
     def __init__(
@@ -112,11 +112,11 @@ def _prototypes(features: Tensor, labels: npt.NDArray[np.int64], num_classes: in
     """Normalised mean feature of each class, [C, D]; NaN for a class without an image."""
     rows = [features[labels == label].mean(dim=0) for label in range(num_classes)]
     stacked = torch.stack(rows)
-    return stacked / stacked.norm(dim=1, keepdim=True)
+    return F.normalize(stacked, dim=1)
 
 
 def _mean(values: list[Floats]) -> Floats:
-    """Mean over fold classifiers, leaving out those that never saw the class; a class that none saw counts as fitting."""
+    """Mean over fold classifiers, less those that never saw the class; a class that none saw counts as fitting."""
     stacked = np.stack(values)
     known = ~np.isnan(stacked)
     total = np.where(known, stacked, 0.0).sum(axis=0)
