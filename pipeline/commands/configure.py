@@ -6,6 +6,7 @@ from ruamel.yaml import YAML
 
 from pipeline import params, sources
 from pipeline.atomic import new_file
+from pipeline.errors import UserError
 from pipeline.progress import log
 
 DOMAIN_OF = {"builtin:digits": "builtin:glyphs"}
@@ -18,19 +19,22 @@ def run(source: str, params_file: Path, *, source_domain: str | None = None) -> 
         source_domain: images to transfer from; by default the one that fits a built-in source, else none.
 
     Raises:
-        UserError: a source does not exist or is of no known kind.
+        UserError: a source does not exist or is of no known kind, or params.yaml has no place for it.
     """
     domain = source_domain or DOMAIN_OF.get(source, "none")
     for given in (source, domain):
         sources.find(given)
-    params.read(params_file)
+    sections = params.read(params_file)
+    wanted = {"ingest": source, "ingest_source": domain}
+    for stage in wanted:
+        if not isinstance(sections.get(stage), dict) or "source" not in sections[stage]:
+            raise UserError(f"{params_file}: has no {stage}.source to set; `git diff` shows what became of it")
+    if all(sections[stage]["source"] == value for stage, value in wanted.items()):
+        return
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
     content = yaml.load(params_file)
-    wanted = {"ingest": source, "ingest_source": domain}
-    if all(content[stage]["source"] == value for stage, value in wanted.items()):
-        return
     for stage, value in wanted.items():
         content[stage]["source"] = value
     with new_file(params_file) as temporary:

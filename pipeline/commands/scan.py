@@ -24,7 +24,8 @@ def run(params_file: Path, lock: Path = Path("source.json"), *, renew: bool = Fa
     then = source_lock.read(lock) if lock.exists() and not renew else {}
     now = {}
     for stage in STAGES:
-        source = content.get(stage, {}).get("source")
+        section = content.get(stage)
+        source = section.get("source") if isinstance(section, dict) else None
         if not isinstance(source, str):
             raise UserError(f"{params_file}: {stage}.source must name a source, got {source!r}")
         before = then.get(stage)

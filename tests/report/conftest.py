@@ -1,0 +1,87 @@
+"""The report's inputs, made small with the functions that make the real ones."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.atomic import write_json
+from pipeline.dataset import ShardWriter, make_row
+from pipeline.intake import Refused, write_quarantine
+from pipeline.metrics.classification import confusion_matrices
+from pipeline.metrics.summary import ARMS, Settings, summarise
+
+SIDE = 6
+Inputs = dict[str, Path]
+
+
+@pytest.fixture
+def make_inputs(tmp_path: Path) -> Callable[..., Inputs]:
+    """Writes all inputs of the stage `report` for the given classes, and returns its paths by name."""
+
+    def make(names: tuple[str, ...], real: list[int], added: int = 3, channels: int = 1) -> Inputs:
+        rng = np.random.default_rng(0)
+        counts = np.array(real)
+        write_data(tmp_path / "train", names, counts, "real", rng, channels)
+        write_data(tmp_path / "augmented", names, np.full(len(names), added), "augmented", rng, channels)
+        write_data(tmp_path / "synthetic", names, np.full(len(names), added), "synthetic", rng, channels)
+        (tmp_path / "quarantine").mkdir()
+        write_quarantine(tmp_path / "quarantine", [Refused(f"{names[0]}/1.png", "damaged: <cut>", "00", 3)])
+        splits = {split: dict(zip(names, counts.tolist(), strict=True)) for split in ("train", "val", "test")}
+        facts = {"files": 99, "refused": 1, "duplicates": 2, "image_size": SIDE, "channels": channels}
+        write_json(tmp_path / "ingest.json", {**facts, "images": splits})
+        write_json(tmp_path / "synthesize.json", gate(names, added))
+        write_evaluation(tmp_path, names, counts, rng)
+        write_curves(tmp_path)
+        return {
+            **{name: tmp_path / name for name in ("train", "augmented", "synthetic", "quarantine")},
+            **{name: tmp_path / f"{name}.json" for name in ("ingest", "synthesize", "evaluate")},
+            "confusion": tmp_path / "confusion.csv",
+            "generator_curve": tmp_path / "generator.csv",
+            **{f"{arm}_curves": tmp_path / f"{arm}.csv" for arm in ("baseline", "augmented", "completed")},
+        }
+
+    return make
+
+
+def write_data(
+    folder: Path, names: tuple[str, ...], counts: Any, origin: Any, rng: np.random.Generator, channels: int
+) -> None:
+    with ShardWriter(folder, names) as writer:
+        for label, count in enumerate(counts):
+            for number in range(count):
+                shape = (SIDE, SIDE) if channels == 1 else (SIDE, SIDE, 3)
+                pixels = rng.integers(0, 256, shape, dtype=np.uint8)
+                writer.add(make_row(pixels, label, path=f"{label}/{number}.png", origin=origin))
+
+
+def gate(names: tuple[str, ...], added: int) -> dict[str, Any]:
+    tally = {"wanted": added + 1, "accepted": added, "drawn": added + 2, "refused": {"near_copy": 2}}
+    total = {"accepted": added * len(names), "drawn": (added + 2) * len(names)}
+    return {**total, "refused_share": 0.4, "short": list(names), "classes": dict.fromkeys(names, tally)}
+
+
+def write_evaluation(folder: Path, names: tuple[str, ...], counts: Any, rng: np.random.Generator) -> None:
+    """Four arms with 2 seeds on 6 test images a class, none of the last class; later arms are right more often."""
+    labels = np.repeat(np.arange(len(names) - 1), 6)
+    probs, tables = {}, []
+    for place, arm in enumerate(ARMS):
+        guesses = rng.integers(0, len(names), (2, len(labels)))
+        predicted = np.where(rng.random((2, len(labels))) < 0.3 + 0.2 * place, labels, guesses)
+        probs[arm] = np.eye(len(names))[predicted]
+        mean = confusion_matrices(labels, predicted, len(names)).mean(axis=0)
+        tables += [(arm, names[i], names[j], mean[i, j]) for i, j in zip(*np.nonzero(mean), strict=True)]
+    settings = Settings(num_resamples=5000, seed=0, max_class_loss=0.05, min_test_images=3, many_above=9, few_up_to=4)
+    write_json(folder / "evaluate.json", summarise(labels, names, counts, probs, settings))
+    pd.DataFrame(tables, columns=["arm", "actual", "predicted", "images"]).to_csv(folder / "confusion.csv", index=False)
+
+
+def write_curves(folder: Path) -> None:
+    (folder / "generator.csv").write_text("step,player,loss\n1,vae,3.5\n2,vae,-1.5\n", encoding="utf-8")
+    for arm, losses in (("baseline", ("cross_entropy", "balanced_softmax")), ("augmented", ("cross_entropy",))):
+        rows = [f"{loss}/seed-{seed},{step},{1 / step}" for loss in losses for seed in (0, 1) for step in (1, 200)]
+        (folder / f"{arm}.csv").write_text("\n".join(["classifier,step,loss", *rows, ""]), encoding="utf-8")
+    (folder / "completed.csv").write_bytes((folder / "augmented.csv").read_bytes())

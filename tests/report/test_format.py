@@ -1,0 +1,13 @@
+"""Figures as people read them."""
+
+from pipeline.report import format as form
+
+
+def test_figures() -> None:
+    assert form.percent(0.95375) == "95.4"
+    assert form.percent_interval([0.5, 1.0]) == "50.0–100.0"
+    assert [form.points(share) for share in (0.0107, -0.0056, 0.0004, 0.0)] == ["+1.1", "−0.6", "+0.04", "0.0"]
+    assert form.points_interval([-0.0056, 0.01]) == "−0.6 to +1.0"
+    assert form.count(1234567) == "1,234,567"
+    assert [form.number(value) for value in (20.0, 0.8463, float("inf"), 0.0)] == ["20", "0.846", "∞", "0"]
+    assert form.some(list("abc"), most=2) == "a, b and 1 more"
