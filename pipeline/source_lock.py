@@ -52,9 +52,12 @@ class FileDigest:
     sha256: str
 
 
-def digest_of(name: str, data: bytes) -> FileDigest:
-    """Measures a file's bytes."""
-    return FileDigest(name, len(data), hashlib.sha256(data).hexdigest())
+def digest_of(file: SourceFile, data: bytes | None = None) -> FileDigest:
+    """Measures a file's bytes, read unless given, or the identity of a computed image."""
+    pinned = file.identity
+    if pinned is None:
+        pinned = read_bytes(file) if data is None else data
+    return FileDigest(file.name, len(pinned), hashlib.sha256(pinned).hexdigest())
 
 
 def make_batch(files: Iterable[FileDigest]) -> Batch:
@@ -109,7 +112,7 @@ def pinned(pin: Pin, number: int, files: Iterable[SourceFile]) -> Iterator[tuple
     for file in files:
         if pin.batch_of(file.name) == number:
             data = read_bytes(file)
-            seen.append(digest_of(file.name, data))
+            seen.append(digest_of(file, data))
             yield file, data
     now, then = make_batch(seen), pin.batches[number]
     if now != then:

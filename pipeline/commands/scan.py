@@ -35,10 +35,7 @@ def run(params_file: Path, lock: Path = Path("source.json"), *, renew: bool = Fa
 
 
 def _scan(stage: str, source: str, before: Pin) -> Pin:
-    found = [
-        source_lock.digest_of(file.name, source_lock.read_bytes(file))
-        for file in track(sources.files(source), f"scan {source}", unit="file")
-    ]
+    found = [source_lock.digest_of(file) for file in track(sources.files(source), f"scan {source}", unit="file")]
     new = [file for file in found if before.batch_of(file.name) is None]
     changed, gone = _differences(before, found)
     if changed or gone:

@@ -27,12 +27,14 @@ class SourceFile:
         label: name of the class.
         split: the split that the source itself puts the file in, if it does.
         read: returns the file's bytes.
+        identity: what pins an image that is computed, not stored: its pixels may differ a little between processors.
     """
 
     name: str
     label: str
     split: Split | None
     read: Callable[[], bytes]
+    identity: bytes | None = None
 
 
 def find(source: str) -> ModuleType:

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from pipeline.dataset.schema import Split
 from pipeline.images import encode_png
 from pipeline.sources import SourceFile
 
@@ -29,6 +30,7 @@ def files(source: str) -> Iterator[SourceFile]:
     rng = np.random.RandomState(0)
     for digit in range(10):
         for place, row in enumerate(rng.permutation(np.flatnonzero(digits.target == digit))):
-            split = "test" if place < TEST_IMAGES_PER_CLASS else "train"
-            name = f"{split}/{digit}/{row:04d}.png"
-            yield SourceFile(name=name, label=str(digit), split=split, read=partial(encode_png, images[row]))  # type: ignore[arg-type]
+            split: Split = "test" if place < TEST_IMAGES_PER_CLASS else "train"
+            name, read = f"{split}/{digit}/{row:04d}.png", partial(encode_png, images[row])
+            identity = images[row].tobytes()
+            yield SourceFile(name=name, label=str(digit), split=split, read=read, identity=identity)

@@ -16,6 +16,7 @@ from pipeline.images import Pixels, encode_png
 from pipeline.sources import SourceFile
 
 NUM_IMAGES = 4000
+RECIPE = 1  # to be raised with every change of how glyphs are drawn
 SIDE = 8
 _DRAWN_SIDE = 32
 _FAMILIES = ("DejaVu", "STIXGeneral", "cmr10", "cmb10", "cmss10", "cmtt10")
@@ -32,8 +33,9 @@ def files(source: str) -> Iterator[SourceFile]:
     fonts = _fonts()
     for number in range(NUM_IMAGES):
         digit = str(number % 10)
-        read = partial(_png, fonts, digit, number)
-        yield SourceFile(name=f"{digit}/{number:04d}.png", label=digit, split=None, read=read)
+        name, read = f"{digit}/{number:04d}.png", partial(_png, fonts, digit, number)
+        identity = f"glyphs {RECIPE} {number} of {len(fonts)} fonts".encode()
+        yield SourceFile(name=name, label=digit, split=None, read=read, identity=identity)
 
 
 def _fonts() -> tuple[Path, ...]:
