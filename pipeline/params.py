@@ -56,22 +56,39 @@ def validate(kind: type[T], values: Any, where: str) -> tuple[T | None, list[str
         return TypeAdapter(kind).validate_json(json.dumps(values, default=str), strict=True), []
     except ValidationError as error:
         known = list(getattr(kind, "__dataclass_fields__", ()))
-        return None, [_line(problem, where, known) for problem in error.errors(include_url=False)]
+        told: dict[str, list[Any]] = {}
+        for problem in error.errors(include_url=False):
+            told.setdefault(".".join([where, *_place(problem["loc"], values)]), []).append(problem)
+        return None, [_line(place, problems, known) for place, problems in told.items()]
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: object, known: Iterable[str]) -> str:
     """A hint at the nearest known word, or nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1)
+    near = difflib.get_close_matches(str(word), list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _line(problem: Any, where: str, known: list[str]) -> str:
-    place = ".".join([where, *(str(part) for part in problem["loc"] if not str(part).startswith("function-"))])
-    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"{place}: unknown key{did_you_mean(str(problem['loc'][-1]), known)}"
-    if problem["type"] in ("missing", "missing_keyword_only_argument"):
+def _place(loc: tuple[int | str, ...], values: Any) -> list[str]:
+    """The keys that lead to a problem; what else pydantic puts between them (the kinds of a union) is left out."""
+    keys = []
+    for part in loc:
+        if isinstance(values, dict) and not str(part).startswith("function-"):
+            keys.append(str(part))
+            values = values.get(part)
+        elif isinstance(values, list) and isinstance(part, int):
+            keys.append(str(part))
+            values = values[part]
+    return keys
+
+
+def _line(place: str, problems: list[Any], known: list[str]) -> str:
+    """One line for all that pydantic says about one place; of a union it says why each kind does not fit."""
+    first = problems[0]
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{place}: unknown key{did_you_mean(str(first['loc'][-1]), known if len(first['loc']) == 1 else ())}"
+    if first["type"] in ("missing", "missing_keyword_only_argument"):
         return f"{place}: is missing"
-    if problem["type"] == "value_error":
-        return str(problem["ctx"]["error"])
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{place} {message}, got {problem['input']!r}"
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    messages = [problem["msg"].removeprefix("Input ").removeprefix("should be ") for problem in problems]
+    return f"{place} should be {' or '.join(dict.fromkeys(messages))}, got {first['input']!r}"

@@ -41,6 +41,9 @@ class Generator(nn.Module):
         """The scalar that `player` minimises."""
         raise TypeError(f"{type(self).__name__} has no loss")
 
+    def remember(self, images: Tensor, label: int) -> None:
+        """Takes what it wants to keep of a class's source-domain images, float [N, C, H, W], once after training."""
+
     def sample(self, labels: npt.NDArray[np.int64], seeds: npt.NDArray[np.int64]) -> Tensor:
         """Images float [N, C, H, W] in [-1, 1] of the target domain."""
         raise TypeError(f"{type(self).__name__} cannot sample")

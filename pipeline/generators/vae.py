@@ -33,6 +33,8 @@ class Params:
         beta: weight of the divergence; 1 is the evidence lower bound.
         kl_warmup: share of the training over which the divergence's weight grows from 0 to beta.
         temperature: standard deviation of z when sampling; below 1 is more typical and less varied.
+        bank: posteriors of source-domain images kept for each class, from which samples start where there are any.
+        source_style: a sample's domain lies between the target and, at most, this share of the source.
     """
 
     latent_dim: Annotated[int, Field(ge=1, le=1024)]
@@ -40,6 +42,8 @@ class Params:
     beta: Annotated[float, Field(gt=0)]
     kl_warmup: Annotated[float, Field(ge=0, le=1)]
     temperature: Annotated[float, Field(gt=0, le=2)]
+    bank: Annotated[int, Field(ge=0, le=100_000)]
+    source_style: Annotated[float, Field(ge=0, le=1)]
 
 
 def build(params: Params, image_shape: tuple[int, int, int], num_classes: int) -> "VAE":
@@ -55,6 +59,10 @@ def build(params: Params, image_shape: tuple[int, int, int], num_classes: int) -
 
 class VAE(Generator):
     """Encoder q(z | x, y, domain) and decoder p(x | z, y, domain), both convolutional."""
+
+    bank_mu: Tensor
+    bank_logvar: Tensor
+    bank_filled: Tensor
 
     def __init__(self, params: Params, image_shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
@@ -91,6 +99,9 @@ class VAE(Generator):
             nn.Tanh(),
         )
         self.log_sigma = nn.Parameter(torch.tensor(-0.5))
+        self.register_buffer("bank_mu", torch.zeros(num_classes, params.bank, params.latent_dim))
+        self.register_buffer("bank_logvar", torch.zeros(num_classes, params.bank, params.latent_dim))
+        self.register_buffer("bank_filled", torch.zeros(num_classes, dtype=torch.bool))
 
     def players(self) -> dict[str, list[nn.Parameter]]:
         """One player: encoder and decoder together."""
@@ -100,7 +111,7 @@ class VAE(Generator):
         """The negative bound, mean over the batch, in nats an image (up to a constant)."""
         mu, logvar = self.encode(batch.images, batch.labels, batch.domains)
         z = mu + torch.randn_like(mu) * (0.5 * logvar).exp()
-        decoded = self.decode(z, batch.labels, batch.domains)
+        decoded = self.decode(z, batch.labels, batch.domains.to(z.dtype))
         warmed = min(1.0, progress / self.params.kl_warmup) if self.params.kl_warmup else 1.0
         likelihood = gaussian_log_likelihood(batch.images, decoded, self.log_sigma.clamp(min=MIN_LOG_SIGMA))
         return (self.params.beta * warmed * kl_divergence(mu, logvar) - likelihood).mean()
@@ -111,18 +122,48 @@ class VAE(Generator):
         mu, logvar = self.posterior(torch.cat([self.encoder(images), condition], dim=1)).chunk(2, dim=1)
         return mu, logvar.clamp(-8, 4)
 
-    def decode(self, z: Tensor, labels: Tensor, domains: Tensor) -> Tensor:
-        """Mean of p(x | z, y, domain), float [N, C, H, W] in [-1, 1]."""
-        condition = torch.cat([self.classes(labels), self.domains(domains)], dim=1)
-        out: Tensor = self.decoder(torch.cat([z, condition], dim=1))
+    def decode(self, z: Tensor, labels: Tensor, style: Tensor) -> Tensor:
+        """Mean of p(x | z, y, domain), float [N, C, H, W] in [-1, 1].
+
+        Args:
+            style: domain of each image, float [N]: 0 the target, 1 the source, between them a mixture.
+        """
+        target, source = self.domains.weight
+        domains = torch.lerp(target, source, style[:, None])
+        out: Tensor = self.decoder(torch.cat([z, self.classes(labels), domains], dim=1))
         return out
 
+    @torch.no_grad()
+    def remember(self, images: Tensor, label: int) -> None:
+        """Keeps the posteriors of the first `bank` images."""
+        if not self.params.bank or not len(images):
+            return
+        chosen = images[: self.params.bank]
+        labels = torch.full((len(chosen),), label, device=images.device)
+        mu, logvar = self.encode(chosen, labels, torch.ones_like(labels))
+        places = torch.arange(self.params.bank, device=images.device) % len(chosen)
+        self.bank_mu[label], self.bank_logvar[label] = mu[places], logvar[places]
+        self.bank_filled[label] = True
+
     def sample(self, labels: npt.NDArray[np.int64], seeds: npt.NDArray[np.int64]) -> Tensor:
-        """Decodes z ~ N(0, temperature^2 I), drawn from the image's own seed."""
-        device = self.log_sigma.device
-        z = self.params.temperature * noise(seeds, self.params.latent_dim)
-        classes = torch.from_numpy(labels)
-        return in_micro_batches(self.decode, z.to(device), classes.to(device), torch.zeros_like(classes).to(device))
+        """Decodes a z drawn from the image's own seed.
+
+        z comes from the posterior of a source image of the class, which brings what the class looks like elsewhere, or
+        from N(0, I) where there is no such image; the domain lies between the target and `source_style` of the source.
+        """
+        device, size = self.log_sigma.device, self.params.latent_dim
+        drawn = noise(seeds, size + 2).to(device)
+        uniform = torch.special.ndtr(drawn[:, size:])
+        classes = torch.from_numpy(labels).to(device)
+        z = self.params.temperature * drawn[:, :size]
+        style = torch.zeros(len(labels), device=device)
+        known = self.bank_filled[classes]
+        if known.any():
+            place = (uniform[known, 0] * self.params.bank).long().clamp(max=self.params.bank - 1)
+            mu, logvar = self.bank_mu[classes[known], place], self.bank_logvar[classes[known], place]
+            z[known] = mu + (0.5 * logvar).exp() * z[known]
+            style[known] = self.params.source_style * uniform[known, 1]
+        return in_micro_batches(self.decode, z, classes, style)
 
 
 def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:

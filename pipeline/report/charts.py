@@ -25,7 +25,8 @@ def histogram(table: pd.DataFrame) -> Figure:
         values = table[column].to_numpy()
         axes.bar(places, values, bottom=bottom, color=COLOURS[origin], label=origin, width=0.8)
         bottom += values
-    axes.set_xticks(places, [str(name) for name in table["class"]], rotation=0 if len(table) <= 12 else 90)
+    labels, turn = [str(name) for name in table["class"]], 0 if len(table) <= 12 else 90
+    axes.set_xticks(places, labels, rotation=turn, parse_math=False)  # "$" in a name is no formula
     axes.set_ylabel("training images")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

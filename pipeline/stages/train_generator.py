@@ -15,15 +15,26 @@ from safetensors.torch import save_file
 from pipeline import generators, registry
 from pipeline.atomic import new_folder, write_json, write_text
 from pipeline.dataset import Dataset, PixelStore
+from pipeline.generators import Generator
 from pipeline.params import section
 from pipeline.progress import log
 from pipeline.seeds import derive
 from pipeline.training import loop
-from pipeline.training.batches import Batch, class_balanced_probs, concatenate, epoch_rows, gather, weighted_rows
+from pipeline.training.batches import (
+    Batch,
+    class_balanced_probs,
+    concatenate,
+    epoch_rows,
+    gather,
+    to_float,
+    weighted_rows,
+)
 from pipeline.training.checkpoint import Checkpoint
-from pipeline.training.device import device
+from pipeline.training.device import device, threads_for
 from pipeline.training.loop import Point, Schedule, train
 from pipeline.transforms.affine import Affine, augment
+
+REMEMBERED = 1000
 
 
 @section
@@ -64,14 +75,20 @@ def run(train_data: tuple[Path, ...], source: Path, out: Path, metrics: Path, cu
     work = [params, data.digest, domain.digest if source_store else None]
     checkpoint = Checkpoint(work, [registry.get("pipeline.generators", params.name), loop])
     batch_at = _batches(store, source_store, params)
-    trained, points = train(
-        generator.to(device()),
-        batch_at,
-        params.schedule,
-        seed=params.seed,
-        label="train_generator",
-        checkpoint=checkpoint,
-    )
+    with threads_for(store.image_shape):
+        trained, points = train(
+            generator.to(device()),
+            batch_at,
+            params.schedule,
+            seed=params.seed,
+            label="train_generator",
+            checkpoint=checkpoint,
+        )
+        model: Generator = trained  # type: ignore[assignment]
+        if source_store is not None:
+            for label in range(data.num_classes):
+                rows = np.flatnonzero(source_store.labels == label)[:REMEMBERED]
+                model.remember(to_float(source_store.images(rows)).to(device()), label)
     task = {
         "generator": params.name,
         "options": options,

@@ -12,6 +12,7 @@ from pipeline.dataset import Dataset, PixelStore
 from pipeline.params import section
 from pipeline.progress import log
 from pipeline.training.classifier import Recipe, TrainingData, fit
+from pipeline.training.device import threads_for
 from pipeline.training.inference import logits_and_features
 from pipeline.training.transfer import Task, save
 
@@ -49,9 +50,10 @@ def run(data: Path, out: Path, metrics: Path, params: Params) -> None:
     order = np.random.default_rng(params.seed).permutation(len(store))
     held, rows = np.split(order, [int(HELD_OUT * len(store))])
     training = TrainingData(store, rows)
-    network, _ = fit(
-        task.build(params.seed), "cross_entropy", training, params.recipe, params.seed, "train_source", show=True
-    )
+    with threads_for(store.image_shape):
+        network, _ = fit(
+            task.build(params.seed), "cross_entropy", training, params.recipe, params.seed, "train_source", show=True
+        )
     logits, _ = logits_and_features(network, store.images(held))
     accuracy = float((logits.argmax(1).numpy() == store.labels[held]).mean())
     save(out, task, {"weights": network})

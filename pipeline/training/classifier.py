@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from pipeline import losses
@@ -27,10 +27,19 @@ class Recipe:
     Attributes:
         schedule: number and size of updates.
         augmentation: on-the-fly changes.
+        label_smoothing: share of each label that is spread over the classes, for each loss that has one.
     """
 
     schedule: Schedule
     augmentation: Affine
+    label_smoothing: dict[str, Annotated[float, Field(ge=0, lt=1)]]
+
+    @field_validator("label_smoothing")
+    @classmethod
+    def _known_losses(cls, given: dict[str, float]) -> dict[str, float]:
+        for name in given:
+            losses.get(name)
+        return given
 
 
 @section
@@ -38,11 +47,13 @@ class Added:
     """How added (augmented, synthetic) images enter.
 
     Attributes:
-        weight: weight of the loss over added images beside that over real ones.
+        weight: weight of the loss over added images beside that over real ones, at the start.
+        final_weight: the same at the end; it changes linearly, so that real images can have the last word.
         batch_size: added images an update, beside the real ones.
     """
 
     weight: Annotated[float, Field(ge=0)]
+    final_weight: Annotated[float, Field(ge=0)]
     batch_size: Annotated[int, Field(ge=1)]
 
 
@@ -59,30 +70,38 @@ class TrainingData:
 class ClassifierTask(nn.Module):
     """A network with its loss, for the training loop.
 
-    The first `num_real` images of a batch are real. Loss = mean over real + added_weight * weighted mean over added,
-    each with the class counts of the data that it was drawn from.
+    The first `batch_size` images of a batch are real. Loss = mean over real + weight * weighted mean over added, each
+    with the class counts of the data that it was drawn from.
     """
 
-    def __init__(self, network: Network, loss: str, counts: list[Tensor], num_real: int, added_weight: float) -> None:
+    real_counts: Tensor
+    added_counts: Tensor
+
+    def __init__(self, network: Network, loss: str, data: TrainingData, recipe: Recipe) -> None:
         super().__init__()
         self.network = network
-        self._loss, self._num_real, self._added_weight = losses.get(loss), num_real, added_weight
-        self._counts = counts
+        self._loss, self._recipe, self._how = losses.get(loss), recipe, data.how
+        self._smoothing = recipe.label_smoothing.get(loss, 0.0)
+        num_classes = network.head.out_features
+        self.register_buffer("real_counts", _counts(data.real.labels[data.rows], num_classes))
+        if data.added is not None:
+            self.register_buffer("added_counts", _counts(data.added.labels, num_classes, data.added.weights))
 
     def players(self) -> dict[str, list[nn.Parameter]]:
         """One player: the network."""
         return {"classifier": list(self.network.parameters())}
 
-    def loss(self, _player: str, batch: Batch, _progress: float) -> Tensor:
+    def loss(self, _player: str, batch: Batch, progress: float) -> Tensor:
         """The loss of one update."""
-        logits = self.network(batch.images)
-        real, added = slice(None, self._num_real), slice(self._num_real, None)
-        total = self._loss(logits[real], batch.labels[real], self._counts[0].to(logits.device)).mean()
-        if len(batch.labels) > self._num_real:
-            values = self._loss(logits[added], batch.labels[added], self._counts[1].to(logits.device))
-            weights = batch.weights[added]
-            total = total + self._added_weight * (values * weights).sum() / weights.sum()
-        return total
+        logits, smoothing = self.network(batch.images), self._smoothing
+        size = self._recipe.schedule.batch_size
+        total = self._loss(logits[:size], batch.labels[:size], self.real_counts, smoothing).mean()
+        if self._how is None or len(batch.labels) == size:
+            return total
+        values = self._loss(logits[size:], batch.labels[size:], self.added_counts, smoothing)
+        weights = batch.weights[size:]
+        weight = self._how.weight + progress * (self._how.final_weight - self._how.weight)
+        return total + weight * (values * weights).sum() / weights.sum()
 
 
 def fit(
@@ -90,10 +109,6 @@ def fit(
 ) -> tuple[Network, list[Point]]:
     """Trains `network` for the recipe's number of updates, whatever the amount of data."""
     size = recipe.schedule.batch_size
-    num_classes = network.head.out_features
-    counts = [_counts(data.real.labels[data.rows], num_classes)]
-    if data.added is not None:
-        counts.append(_counts(data.added.labels, num_classes, data.added.weights))
 
     def batch_at(step: int) -> Batch:
         batch = gather(data.real, data.rows[epoch_rows(len(data.rows), size, seed, step)])
@@ -103,7 +118,7 @@ def fit(
         rng = torch.Generator().manual_seed(derive(seed, "augmentation", step))
         return batch._replace(images=augment(batch.images, recipe.augmentation, rng))
 
-    task = ClassifierTask(network, loss, counts, size, data.how.weight if data.how else 0.0).to(device())
+    task = ClassifierTask(network, loss, data, recipe).to(device())
     trained, points = train(task, batch_at, recipe.schedule, seed=seed, label=label, show=show)
     result: Network = trained.network  # type: ignore[assignment]
     return result, points

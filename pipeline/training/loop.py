@@ -95,7 +95,7 @@ def train(
             if checkpoint and step + 1 < schedule.steps:
                 checkpoint.save_if_due(run.state, step + 1)
             if (step + 1) % run.interval == 0:
-                shown.set_postfix({p.player: f"{p.loss:.4g}" for p in run.points()[-len(run.players) :]})
+                shown.set_postfix(run.last_losses(step))
     if checkpoint:
         checkpoint.remove()
     return run.result(), run.points()
@@ -149,6 +149,11 @@ class _Run:
             for i in range(self.curve.shape[1])
             for player, total in zip(self.players, self.curve[:, i], strict=True)
         ]
+
+    def last_losses(self, step: int) -> dict[str, str]:
+        """Mean losses of the interval that ends with `step`."""
+        column = self.curve[:, step // self.interval] / self.interval
+        return {player: f"{value:.4g}" for player, value in zip(self.players, column.tolist(), strict=True)}
 
     def state(self) -> dict[str, nn.Module | torch.optim.Optimizer | Tensor]:
         state: dict[str, nn.Module | torch.optim.Optimizer | Tensor] = {"model": self.model, "curve": self.curve}

@@ -1,0 +1,85 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline import params, registry
+from pipeline.commands import check
+from pipeline.errors import UserError
+from tests.tiny import ROOT, merged
+
+STAGES = registry.names("pipeline.stages")
+
+
+def written(tmp_path: Path, **changes: Any) -> Path:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(merged(params.read(ROOT / "params.yaml"), changes)), encoding="utf-8")
+    return path
+
+
+def problems(path: Path) -> list[str]:
+    with pytest.raises(UserError) as caught:
+        check.run(path)
+    return [line.removeprefix(f"{path}: ") for line in str(caught.value).splitlines()]
+
+
+def test_the_project_s_own_file_is_right() -> None:
+    check.run(ROOT / "params.yaml")
+
+
+def test_all_problems_are_told_at_once_with_their_places(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        ingest={"val_fractoin": 0.2, "test_fraction": 0.7, "image_size": "large", "digits": {"n_max": "40"}},
+        augment={"policy": {"border": "white"}, "seed": -1},
+        train_generater={},
+    )
+    found = problems(path)
+    assert found[0].startswith(
+        "unknown section 'train_generater'; did you mean 'train_generator'?; known: analyze_bias"
+    )
+    expected = [
+        "augment.policy.border should be 'black', 'edge' or 'reflect', got 'white'",
+        "augment.seed should be greater than or equal to 0, got -1",
+        "ingest.digits.n_max should be a valid integer, got '40'",
+        "ingest.image_size should be a valid integer or 'auto', got 'large'",
+        "ingest.test_fraction should be less than 0.5, got 0.7",
+        "ingest.val_fractoin: unknown key; did you mean 'val_fraction'?",
+    ]
+    assert sorted(found[1:]) == expected
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_s_section_is_checked(tmp_path: Path, stage: str) -> None:
+    assert problems(written(tmp_path, **{stage: {"no_such_key": 1}})) == [f"{stage}.no_such_key: unknown key"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_missing_section_is_told(tmp_path: Path, stage: str) -> None:
+    content = params.read(ROOT / "params.yaml")
+    del content[stage]
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    found = problems(path)
+    assert found
+    assert all(line.startswith(f"{stage}.") and line.endswith(": is missing") for line in found)
+
+
+@pytest.mark.parametrize("section", [None, [], 3, "text"])
+def test_a_section_that_is_none_is_told(tmp_path: Path, section: object) -> None:
+    (line,) = problems(written(tmp_path, ingest=section))
+    assert line.startswith("ingest should be an object, got ")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "1e-3", None])
+def test_only_finite_numbers_are_numbers(tmp_path: Path, value: object) -> None:
+    (line,) = problems(written(tmp_path, ingest={"val_fraction": value}))
+    assert line.startswith("ingest.val_fraction should be ")
+
+
+def test_keys_that_are_no_words_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text(encoding="utf-8") + "1: {}\n", encoding="utf-8")
+    (line,) = problems(path)
+    assert line.startswith("unknown section 1; known: ")

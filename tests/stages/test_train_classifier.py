@@ -1,0 +1,129 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.dataset import Dataset
+from pipeline.errors import UserError
+from pipeline.stages.train_classifier import Params
+from pipeline.training.folds import assign_folds
+from pipeline.training.transfer import load_task
+from tests.builders import digests
+from tests.stages.chain import Chain
+from tests.tiny import NAMES, bars, settings, write, write_bars
+
+
+@pytest.fixture
+def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chain:
+    monkeypatch.setenv("COUNTERWEIGHT_WORKERS", "1")
+    chain = Chain(tmp_path)
+    chain.train_source()
+    return chain
+
+
+def test_the_baseline_has_both_losses_and_the_folds(chain: Chain) -> None:
+    folder = chain.baseline()
+    losses = ("balanced_softmax", "cross_entropy")
+    assert set(digests(folder)) == {"task.json", *(f"{loss}/seed-{n}.safetensors" for loss in losses for n in (0, 1))}
+    assert set(digests(chain.root / "baseline-folds")) == {
+        *("task.json", "folds.json", "fold-0.safetensors", "fold-1.safetensors")
+    }
+    assert load_task(folder).class_names == NAMES
+    metrics = chain.json("baseline")
+    assert set(metrics["val_balanced_accuracy"]) == set(losses)
+    assert all(figures["seeds"] == 2 for figures in metrics["val_balanced_accuracy"].values())
+    assert metrics["weights"]["fresh"] == 0
+    curves = pd.read_csv(chain.root / "baseline.csv")
+    assert set(curves["classifier"]) == {f"{loss}/seed-{n}" for loss in losses for n in (0, 1)}
+    assert np.isfinite(curves["loss"]).all()
+
+
+def test_equal_runs_write_equal_bytes_however_many_workers(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain.baseline("one")
+    monkeypatch.setenv("COUNTERWEIGHT_WORKERS", "2")
+    chain.baseline("two")
+    for name in ("{}", "{}-folds"):
+        assert digests(chain.root / name.format("one")) == digests(chain.root / name.format("two"))
+    for name in ("{}.json", "{}.csv"):
+        assert chain.text(name.format("one")) == chain.text(name.format("two"))
+
+
+def test_seeds_differ_from_each_other_and_another_seed_changes_them_all(chain: Chain) -> None:
+    one, other = digests(chain.baseline("one")), digests(chain.baseline("other", seed=7))
+    weights = {name: value for name, value in one.items() if name.endswith(".safetensors")}
+    assert len(set(weights.values())) == len(weights) == 4
+    assert all(other[name] != value for name, value in weights.items())
+
+
+def test_an_arm_without_added_images_is_the_baseline_itself(chain: Chain) -> None:
+    """The arms differ in their data alone: same recipe, transfer, seeds and updates."""
+    empty = write(chain.root / "empty", bars([]), [])
+    baseline = digests(chain.baseline())
+    for name, train in {"alone": (chain.train,), "with_nothing": (chain.train, empty)}.items():
+        arm = digests(chain.train_classifier(name, *train))
+        assert set(arm) == {"task.json", *(f"balanced_softmax/seed-{number}.safetensors" for number in (0, 1))}
+        assert all(baseline[file] == value for file, value in arm.items())
+
+
+def test_added_images_their_weights_and_their_share_of_the_loss_count(chain: Chain) -> None:
+    heavier = write_bars(chain.root / "w" / "augmented", [0, 2, 3], origin="augmented", weight=0.5)
+    rows = list(Dataset.open(heavier).rows())
+    assert {row.weight for row in rows} == {0.5}
+    runs = [
+        chain.train_classifier("none", chain.train),
+        chain.train_classifier("added", chain.train, chain.augmented),
+        chain.train_classifier("weightier", chain.train, chain.augmented, added={"weight": 0.9}),
+        chain.train_classifier("more", chain.train, chain.augmented, added={"batch_size": 5}),
+        chain.train_classifier("twice", chain.train, chain.augmented, heavier),
+    ]
+    assert len({digests(folder)["balanced_softmax/seed-0.safetensors"] for folder in runs}) == 5
+
+
+def test_a_fold_classifier_never_sees_its_fold(chain: Chain) -> None:
+    labels = Dataset.open(chain.train).labels
+    images = bars(labels, seed=sum(b"train"))
+    changed = images.copy()
+    changed[0] = 255 - changed[0]
+    before = chain.train
+    chain.train = write(chain.root / "changed", changed, labels)
+    chain.baseline("after")
+    chain.train = before
+    chain.baseline("before")
+    old, new = digests(chain.root / "before-folds"), digests(chain.root / "after-folds")
+    left_out_of = assign_folds(labels, 2, settings(Params, "train_classifier").seed)[0]
+    same = [name for name in old if name.startswith("fold-") and old[name] == new[name]]
+    assert same == [f"fold-{left_out_of}.safetensors"]
+
+
+def test_no_source_domain_and_no_validation_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COUNTERWEIGHT_WORKERS", "1")
+    chain = Chain(tmp_path).without_source_domain()
+    chain.train_source()
+    empty = write(tmp_path / "empty", bars([]), [], split="val")
+    chain.train_classifier("arm", chain.train, val=empty)
+    metrics = chain.json("arm")
+    assert metrics["val_balanced_accuracy"] == {}
+    assert metrics["weights"]["taken"] == metrics["weights"]["adapted"] == 0
+
+
+def test_coloured_images_start_from_a_grey_source(chain: Chain) -> None:
+    chain.train = write_bars(chain.root / "colour" / "train", [5, 3, 1], (3, 12, 12))
+    chain.val = write_bars(chain.root / "colour" / "val", [1, 1, 1], (3, 12, 12))
+    chain.train_classifier("arm", chain.train)
+    assert chain.json("arm")["weights"]["adapted"] == 1
+    assert load_task(chain.root / "arm").in_channels == 3
+
+
+def test_data_sets_of_other_classes_are_refused(chain: Chain) -> None:
+    other = write(chain.root / "other", bars([0, 1]), [0, 1], ("bar 0", "bär 1"))
+    with pytest.raises(UserError, match=r"^data sets with different classes cannot be joined: ") as caught:
+        chain.train_classifier("arm", chain.train, other)
+    assert "\n" not in str(caught.value)
+    assert not (chain.root / "arm").exists()
+
+
+def test_without_a_source_model_it_says_which_stage_is_missing(tmp_path: Path) -> None:
+    chain = Chain(tmp_path)
+    with pytest.raises(UserError, match=r"source: holds no model .*has its stage run\?$"):
+        chain.train_classifier("arm", chain.train)
