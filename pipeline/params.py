@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import UserError
 
@@ -21,16 +22,16 @@ section: Callable[[type[T]], type[T]] = pydantic_dataclass(  # type: ignore[assi
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The whole file as a dictionary of sections.
+    """The whole file as a dictionary of sections; YAML 1.2, as DVC reads it, where 1e-3 is a number.
 
     Raises:
         UserError: the file is missing, is no YAML, or is no mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); it holds one section of numbers a stage") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: is no YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold one section a stage, got {type(content).__name__}")

@@ -52,9 +52,20 @@ def common_folder(names: list[str]) -> str:
 
 
 def split_folders(names: list[str], prefix: str) -> bool:
-    """Whether the folders below `prefix` are splits rather than classes."""
-    firsts = {PurePosixPath(name.removeprefix(prefix)).parts[0].lower() for name in names}
-    return bool(firsts) and firsts <= set(SPLIT_FOLDERS) and bool(firsts & {"train", "training"})
+    """Whether the folders below `prefix` are splits rather than classes.
+
+    Raises:
+        UserError: there are `train` and another split, and beside them a folder that is neither.
+    """
+    firsts = {PurePosixPath(name.removeprefix(prefix)).parts[0] for name in names}
+    splits = {SPLIT_FOLDERS[first.lower()] for first in firsts if first.lower() in SPLIT_FOLDERS}
+    others = sorted(first for first in firsts if first.lower() not in SPLIT_FOLDERS)
+    if others and len(splits) > 1 and "train" in splits:
+        raise UserError(
+            f"the source holds the splits {', '.join(sorted(splits))} and beside them {others[0]!r}: "
+            "move it away, or into a split"
+        )
+    return "train" in splits and not others
 
 
 def place(name: str, prefix: str, has_splits: bool) -> tuple[Split | None, str | None]:

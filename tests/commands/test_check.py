@@ -72,10 +72,25 @@ def test_a_section_that_is_none_is_told(tmp_path: Path, section: object) -> None
     assert line.startswith("ingest should be an object, got ")
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "1e-3", None])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "a tenth", None])
 def test_only_finite_numbers_are_numbers(tmp_path: Path, value: object) -> None:
     (line,) = problems(written(tmp_path, ingest={"val_fraction": value}))
     assert line.startswith("ingest.val_fraction should be ")
+
+
+def test_a_number_in_e_notation_is_a_number_as_dvc_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    assert "val_fraction: 0.1 " in text
+    path.write_text(text.replace("val_fraction: 0.1 ", "val_fraction: 1e-1 "), encoding="utf-8")
+    check.run(path)
+
+
+def test_a_key_that_is_given_twice_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("ingest: {seed: 1, seed: 2}\n", encoding="utf-8")
+    with pytest.raises(UserError, match="duplicate key"):
+        check.run(path)
 
 
 def test_keys_that_are_no_words_are_told(tmp_path: Path) -> None:

@@ -119,3 +119,10 @@ def test_a_name_that_is_no_unicode_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "cat" / os.fsdecode(b"gr\xfc.png"), picture(0, 9))
     with pytest.raises(UserError, match=r"the name b'cat/gr\\xfc\.png' is no UTF-8; rename the file"):
         found(tmp_path)
+
+
+def test_a_folder_beside_the_splits_is_no_class(tmp_path: Path) -> None:
+    for name in ("train", "test", "extra"):
+        image_folder(tmp_path / name, {"cat": 2, "dog": 2})
+    with pytest.raises(UserError, match="beside them 'extra': move it away, or into a split"):
+        list(sources.files(str(tmp_path)))

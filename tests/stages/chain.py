@@ -35,16 +35,16 @@ class Chain:
         train_source.run(self.source_domain, self.root / name, self.root / f"{name}.json", params)
         return self.root / name
 
-    def train_generator(self, name: str = "generator", **changes: Any) -> Path:
+    def train_generator(self, folder: str = "generator", **changes: Any) -> Path:
         train_generator.run(
             (self.train, self.augmented),
             self.source_domain,
-            self.root / name,
-            self.root / f"{name}.json",
-            self.root / f"{name}.csv",
+            self.root / folder,
+            self.root / f"{folder}.json",
+            self.root / f"{folder}.csv",
             settings(train_generator.Params, "train_generator", **{"schedule": STEPS, **changes}),
         )
-        return self.root / name
+        return self.root / folder
 
     def train_classifier(
         self,

@@ -9,6 +9,7 @@ import torch
 from pipeline.dataset import Dataset
 from pipeline.errors import UserError
 from pipeline.images import decode_png
+from pipeline.stages import synthesize
 from pipeline.stages.synthesize import load_generator
 from pipeline.training.batches import to_uint8
 from tests.builders import digests
@@ -90,10 +91,18 @@ def test_a_class_that_cannot_be_filled_is_named_and_all_draws_are_accounted_for(
 
 def test_a_refused_draw_moves_no_later_one(chain: Chain) -> None:
     """Draw k has the same seed whatever became of the draws before it."""
-    free = [row.seed for row in Dataset.open(chain.synthesize("free", wanted=[40, 0, 0])).rows()]
-    gated = chain.synthesize("gated", wanted=[10, 0, 0], gate={"near_copy": {"quantile": 0.5}}, max_draws=4)
-    kept = [row.seed for row in Dataset.open(gated).rows()]
-    assert kept == [seed for seed in free if seed in set(kept)]
+    free = Dataset.open(chain.synthesize("free", wanted=[600, 0, 0]))
+    reference = synthesize._reference(Dataset.open(chain.train), chain.root / "baseline-folds")
+    images = np.stack([pixels[None] for pixels in free.images()])
+    half = np.median(reference.measure(images, free.labels).copy_distance)  # half of the draws lie nearer to a real one
+    real = np.sort(reference.copy_distance)
+    gate = {"near_copy": {"quantile": float(np.interp(half, real, np.linspace(0, 1, len(real))))}}
+    gated = Dataset.open(chain.synthesize("gated", wanted=[290, 0, 0], gate=gate, max_draws=2))
+    kept, seeds = ([row.seed for row in data.rows()] for data in (gated, free))
+    entry = chain.json("gated")["classes"]["bar 0"]
+    assert entry["drawn"] > 300  # more than are drawn at once
+    assert entry["refused"]["near_copy"] > 200
+    assert kept == [seed for seed in seeds if seed in set(kept)]
 
 
 def test_an_empty_plan_writes_an_empty_data_set(chain: Chain) -> None:

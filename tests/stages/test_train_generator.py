@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from safetensors.torch import load_file
 
 from pipeline import params
 from pipeline.stages.synthesize import load_generator
@@ -51,6 +52,14 @@ def test_the_source_domain_is_used_only_where_its_classes_and_shape_are_the_same
     assert used == [30, 0, 0, 0]
     weights = [digests(chain.root / name) for name in ("none_of_it", "no_domain", "larger_images", "shared")]
     assert weights[1] == weights[2] != weights[3]
+
+
+def test_the_vae_remembers_images_of_a_shared_source_domain(chain: Chain) -> None:
+    chain.train_generator("shared", name="vae")
+    chain.without_source_domain().train_generator("alone", name="vae")
+    filled = [load_file(chain.root / name / "weights.safetensors")["bank_filled"] for name in ("shared", "alone")]
+    assert filled[0].all()
+    assert not filled[1].any()
 
 
 def test_weights_of_rows_count(chain: Chain) -> None:
