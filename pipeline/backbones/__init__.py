@@ -25,8 +25,12 @@ class Network(nn.Module):
         self.head = nn.Linear(num_features, num_classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """float [N, C, H, W] in [-1, 1] to features [N, D]."""
-        out: Tensor = self.trunk(images)
+        """float [N, C, H, W] in [-1, 1] to features [N, D].
+
+        The trunk sees 0 to 1, so that the zeros that convolutions pad with are black: on small images with a black
+        ground, grey borders cost 1 to 3 points of accuracy.
+        """
+        out: Tensor = self.trunk((images + 1) / 2)
         return out
 
     def forward(self, images: Tensor) -> Tensor:

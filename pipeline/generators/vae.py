@@ -119,7 +119,7 @@ class VAE(Generator):
     def encode(self, images: Tensor, labels: Tensor, domains: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of q(z | x, y, domain), each [N, latent_dim]."""
         condition = torch.cat([self.classes(labels), self.domains(domains)], dim=1)
-        mu, logvar = self.posterior(torch.cat([self.encoder(images), condition], dim=1)).chunk(2, dim=1)
+        mu, logvar = self.posterior(torch.cat([self.encoder((images + 1) / 2), condition], dim=1)).chunk(2, dim=1)
         return mu, logvar.clamp(-8, 4)
 
     def decode(self, z: Tensor, labels: Tensor, style: Tensor) -> Tensor:
