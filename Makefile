@@ -2,7 +2,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test lint e2e bench clean lock .install .source
+.PHONY: help setup demo run airflow test lint e2e bench clean lock .install .source
 
 PYTHON ?= python3.11
 UV_VERSION := 0.13.9
@@ -76,6 +76,9 @@ demo: setup ## the whole loop on real images that come with the libraries, up to
 
 run: .source setup ## the same on your images: make run SOURCE=path [SOURCE_DOMAIN=path]
 	$(LOOP)
+
+airflow: setup ## Airflow on this machine: the same graph nightly, or from a form; Ctrl-C stops it
+	@$(IN_VENV); exec python -m plugins.local
 
 .source:
 	@[ -n "$$SOURCE" ] || { echo "make: say where your images are: make run SOURCE=path/to/folder-or-zip" >&2; exit 1; }

@@ -1,0 +1,154 @@
+"""`make airflow`: Airflow on this machine alone, with SQLite and LocalExecutor, on loopback; Ctrl-C ends all of it."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+START_TIMEOUT_S = 180.0
+STOP_TIMEOUT_S = 20.0
+
+
+def main() -> int:
+    """Starts Airflow, says where it is, and waits until it is told to stop."""
+    root = Path.cwd()
+    home = root / ".airflow"
+    home.mkdir(exist_ok=True)
+    port = int(os.environ.get("PORT", "0")) or _free_port(8080)
+    password = _password(home)
+    env = {**os.environ, **environment(root, home, port)}
+    for warning in _warnings(root):
+        print(f"note: {warning}", flush=True)
+    log = (home / "airflow.log").open("w")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "airflow", "standalone"],
+        cwd=root,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: _interrupt())
+    try:
+        if not _wait_until_up(process, port):
+            print(f"error: Airflow did not come up; see {home / 'airflow.log'}", file=sys.stderr)
+            return 1
+        print(f"Airflow: http://127.0.0.1:{port}  log-in: admin / {password}   (Ctrl-C stops it)", flush=True)
+        process.wait()
+    except KeyboardInterrupt:
+        print("\nstopping Airflow", flush=True)
+    finally:
+        stop(process.pid)
+    return 0
+
+
+def environment(root: Path, home: Path, port: int) -> dict[str, str]:
+    """Variables that keep Airflow in `home` and on loopback, and tell the bridge where things are."""
+    given = {
+        "COUNTERWEIGHT_GIT": str(root),
+        "COUNTERWEIGHT_REMOTE": str(root / ".remote"),
+        "COUNTERWEIGHT_RUNS": str(home / "runs"),
+        "COUNTERWEIGHT_SCRATCH": str(home / "scratch"),
+    }
+    return {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(home / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(_free_port(port + 700)),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(_free_port(port + 750)),
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")])),
+        **{name: os.environ.get(name, value) for name, value in given.items()},
+    }
+
+
+def stop(session: int) -> None:
+    """Ends every process of a session; `airflow standalone` alone would leave its children behind."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while members := _members(session):
+            for pid in members:
+                try:
+                    os.kill(pid, number)
+                except ProcessLookupError:
+                    continue
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
+
+
+def _members(session: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def _password(home: Path) -> str:
+    path = home / "passwords.json"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(json.dumps({"admin": secrets.token_urlsafe(12)}))
+    return str(json.loads(path.read_text())["admin"])
+
+
+def _wait_until_up(process: "subprocess.Popen[bytes]", port: int) -> bool:
+    url, deadline = f"http://127.0.0.1:{port}/api/v2/monitor/health", time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=2) as answer:
+                health = json.load(answer)
+            if all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor")):
+                return True
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        time.sleep(0.5)
+    return False
+
+
+def _warnings(root: Path) -> list[str]:
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=no"], cwd=root, capture_output=True, text=True, check=False
+    ).stdout
+    return ["runs use committed code; what is not committed here is not part of them"] if changed.strip() else []
+
+
+def _free_port(wanted: int) -> int:
+    for port in range(wanted, wanted + 40):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise OSError(f"no free port from {wanted} to {wanted + 39}")
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

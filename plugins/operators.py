@@ -1,0 +1,188 @@
+"""Airflow's side of the bridge: thin operators over plain functions, one a step of a run.
+
+A task finds everything by the slug that Airflow's run_id gives: the run's plan and the lock entries of other tasks are
+in the run store, code and experiments on the git remote, data and models in the DVC remote.
+"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow.sdk import BaseHook, BaseOperator, Context
+from airflow.sdk.exceptions import AirflowFailException
+
+from plugins import planning, publish
+from plugins.checkout import UnknownRevisionError
+from plugins.lock import StaleError
+from plugins.process import Command, CommandError
+from plugins.run_plan import RunPlan, make_slug
+from plugins.run_store import RunStore, open_store
+from plugins.settings import Settings
+from plugins.stage_run import run_stage
+
+# What DVC prints of a stage that ended with the exit status of a user's mistake.
+USER_ERROR = "exited with 2"
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run that a task belongs to, and how to reach what it shares."""
+
+    context: Context
+    slug: str
+    store: RunStore
+    settings: Settings
+    env: dict[str, str]
+
+    @property
+    def plan(self) -> RunPlan:
+        """The run's plan, once it has been scanned."""
+        return RunPlan.load(self.store, self.slug)
+
+
+class BridgeOperator(BaseOperator):
+    """What all steps share: settings, credentials from Airflow's connections, and ending every process when killed.
+
+    Args:
+        aws_conn_id: connection with the keys of the object store, if it needs any.
+        git_conn_id: connection whose login and password open the git remote, if it needs any.
+    """
+
+    def __init__(self, *, aws_conn_id: str | None = None, git_conn_id: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.aws_conn_id, self.git_conn_id = aws_conn_id, git_conn_id
+        self._command: Command | None = None
+
+    def execute(self, context: Context) -> Any:
+        """Runs the step; what only a person can mend fails the task for good, anything else may be tried again."""
+        settings = Settings.from_environment()
+        env = self._aws() | self._git(settings.git)
+        store = open_store(settings.runs, self._s3_client(settings))
+        slug = make_slug(str(context["run_id"]))
+        try:
+            return self.step(Run(context, slug, store, settings, env))
+        except (UnknownRevisionError, StaleError, ValueError) as error:
+            raise AirflowFailException(str(error)) from error
+        except CommandError as error:
+            told = next((text for text in error.tail if text.startswith("error: ")), str(error))
+            if error.status == 2 or any(USER_ERROR in text for text in error.tail):
+                raise AirflowFailException(told.removeprefix("error: ")) from None
+            raise
+
+    def step(self, run: Run) -> dict[str, Any]:
+        """What the operator does; its result becomes the task's XCom."""
+        raise TypeError(f"{type(self).__name__} has no step for run {run.slug}")
+
+    def on_kill(self) -> None:
+        """Ends the running command with every process that it started."""
+        if self._command is not None:
+            self._command.kill()
+
+    def started(self, command: Command) -> None:
+        """Remembers the running command."""
+        self._command = command
+
+    def _aws(self) -> dict[str, str]:
+        if self.aws_conn_id is None:
+            return {}
+        connection = BaseHook.get_connection(self.aws_conn_id)
+        return {
+            "AWS_ACCESS_KEY_ID": connection.login or "",
+            "AWS_SECRET_ACCESS_KEY": connection.password or "",
+            "AWS_DEFAULT_REGION": str(connection.extra_dejson.get("region_name", "us-east-1")),
+        }
+
+    def _s3_client(self, settings: Settings) -> dict[str, Any]:
+        given = self._aws()
+        keys = {
+            "aws_access_key_id": given.get("AWS_ACCESS_KEY_ID"),
+            "aws_secret_access_key": given.get("AWS_SECRET_ACCESS_KEY"),
+            "region_name": given.get("AWS_DEFAULT_REGION"),
+            "endpoint_url": settings.endpoint,
+        }
+        return {key: value for key, value in keys.items() if value}
+
+    def _git(self, url: str) -> dict[str, str]:
+        """An HTTP header through git's environment: a password on a command line would be seen by all."""
+        if self.git_conn_id is None or urlsplit(url).scheme not in {"http", "https"}:
+            return {}
+        connection = BaseHook.get_connection(self.git_conn_id)
+        token = base64.b64encode(f"{connection.login}:{connection.password}".encode()).decode()
+        return {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": f"http.{url}.extraHeader",
+            "GIT_CONFIG_VALUE_0": f"Authorization: Basic {token}",
+            "GIT_TERMINAL_PROMPT": "0",
+        }
+
+
+class ScanOperator(BridgeOperator):
+    """Settles the run: checks the parameters, lists the sources, writes the plan."""
+
+    template_fields: Sequence[str] = ("revision", "changes")
+
+    def __init__(self, *, revision: str, changes: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.revision, self.changes = revision, changes
+
+    def step(self, run: Run) -> dict[str, Any]:
+        """Scans once a run; a rerun uses what was found then."""
+        created = run.context["dag_run"].run_after.isoformat()
+        changes = {key: value for key, value in dict(self.changes or {}).items() if value is not None}
+        plan = planning.scan(
+            run.slug, self.revision, changes, created, run.store, run.settings, line=self.log.info, env=run.env
+        )
+        plan.save(run.store)
+        return {"slug": run.slug, "commit": plan.commit, "started_from": plan.started_from}
+
+
+class DvcStageOperator(BridgeOperator):
+    """Runs one stage of dvc.yaml, if it is stale, in a fresh checkout."""
+
+    template_fields: Sequence[str] = ("stage",)
+
+    def __init__(self, *, stage: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stage = stage
+
+    def step(self, run: Run) -> dict[str, Any]:
+        """Says whether DVC ran the stage, how long the task took, and the stage's metrics."""
+        result = run_stage(
+            run.plan,
+            self.stage,
+            run.store,
+            run.settings,
+            line=self.log.info,
+            env=run.env,
+            started=self.started,
+        )
+        self.log.info("%s: %s in %.1f s", self.stage, "ran" if result.ran else "unchanged", result.seconds)
+        return {"ran": result.ran, "seconds": round(result.seconds, 1), "metrics": result.metrics}
+
+
+class PublishOperator(BridgeOperator):
+    """Publishes the run as an experiment on the git remote."""
+
+    def step(self, run: Run) -> dict[str, Any]:
+        """Returns the published commit."""
+        plan = run.plan
+        commit = publish.publish(plan, run.store, run.settings, line=self.log.info, env=run.env)
+        return {"commit": commit, "reference": publish.reference(plan)}
+
+
+class PromoteOperator(BridgeOperator):
+    """Tags the published run as promoted, and tells Airflow's assets about it."""
+
+    def __init__(self, *, published_task: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.published_task = published_task
+
+    def step(self, run: Run) -> dict[str, Any]:
+        """Returns the tag."""
+        commit = run.context["ti"].xcom_pull(task_ids=self.published_task)["commit"]
+        tag = publish.promote(run.plan, commit, run.settings, line=self.log.info, env=run.env)
+        for asset in self.outlets:
+            run.context["outlet_events"][asset].extra = {"slug": run.slug, "commit": commit, "tag": tag}
+        return {"tag": tag, "commit": commit}

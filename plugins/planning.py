@@ -1,0 +1,116 @@
+"""Settles what a run is before anything runs: commit, parameters, what the sources hold, and the starting lock."""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from plugins.checkout import resolve, update_mirror
+from plugins.process import CommandError, run
+from plugins.run_plan import RunPlan
+from plugins.run_store import RunStore
+from plugins.settings import Settings
+from plugins.stage_run import Line, workspace
+
+EXPERIMENTS = "refs/exps"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A run that was published: its slug, the commit that holds its lock, and the code commit that it is based on."""
+
+    slug: str
+    commit: str
+    code: str
+
+
+def published_runs(settings: Settings, env: Mapping[str, str] | None = None) -> list[Published]:
+    """All published runs on the git remote, newest first."""
+    mirror = update_mirror(settings.git, settings.mirrors, env)
+    form = "--format=%(refname) %(objectname) %(parent)"
+    lines = run(["git", "for-each-ref", "--sort=-committerdate", form, EXPERIMENTS], mirror)
+    rows = [line.split() for line in lines if line.strip()]
+    return [Published(ref.rpartition("/")[2], commit, code) for ref, commit, code in rows]
+
+
+def scan(
+    slug: str,
+    revision: str,
+    changes: Mapping[str, Any],
+    created: str,
+    store: RunStore,
+    settings: Settings,
+    *,
+    line: Line,
+    env: Mapping[str, str] | None = None,
+) -> RunPlan:
+    """Checks the parameters and lists the sources, once a run: a rerun gets what the run's first scan found.
+
+    Args:
+        revision: branch, tag or commit of the code.
+        changes: values for params.yaml, by dotted key, such as `{"train_generator.name": "vae"}`.
+        created: when the run began, ISO 8601; it becomes the date of the published commit.
+
+    Raises:
+        CommandError: the parameters are wrong, or a source lacks files that are pinned.
+        UnknownRevisionError: no such revision.
+    """
+    held = store.get(f"runs/{slug}/scan.json")
+    if held is not None:
+        line(f"scan: run {slug} was scanned before; its code, parameters and source.json are used again")
+        return RunPlan(**json.loads(held))
+    commit = resolve(settings.git, revision, settings.mirrors, env)
+    newest = next(iter(published_runs(settings, env)), None)
+    plan = RunPlan(
+        slug=slug,
+        commit=commit,
+        created=created,
+        params_yaml=changed(_show(settings, commit, "params.yaml"), changes),
+        source_json=_show(settings, newest.commit if newest else commit, "source.json"),
+        starting_lock=_show(settings, newest.commit, "dvc.lock") if newest else "",
+        started_from=newest.slug if newest else "",
+    )
+    with workspace(plan, "scan", settings, env or {}) as space:
+        space.overlay(plan, {})
+        space.pipeline("check", line=line)
+        space.pipeline("scan", line=line)
+        plan = replace(plan, source_json=(space.folder / "source.json").read_text(encoding="utf-8"))
+    store.put(f"runs/{slug}/scan.json", json.dumps(asdict(plan), indent=1, ensure_ascii=False).encode())
+    return plan
+
+
+def changed(text: str, changes: Mapping[str, Any]) -> str:
+    """params.yaml with other values, its comments kept.
+
+    Raises:
+        ValueError: a key is not in the file.
+    """
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    content = yaml.load(text)
+    for key, value in changes.items():
+        *path, last = key.split(".")
+        place = content
+        for part in path:
+            place = place.get(part) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or last not in place:
+            raise ValueError(f"params.yaml has no {key!r} to change")
+        place[last] = value
+    out = io.StringIO()
+    yaml.dump(content, out)
+    return out.getvalue()
+
+
+def _show(settings: Settings, commit: str, path: str) -> str:
+    """The text of a file at a commit of the worker's mirror, empty where there is none."""
+    mirror = update_mirror(settings.git, settings.mirrors)
+    lines: list[str] = []
+    try:
+        run(["git", "show", f"{commit}:{path}"], mirror, lines.append)
+    except CommandError:
+        return ""
+    return "\n".join(lines) + "\n"

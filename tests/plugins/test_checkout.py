@@ -1,0 +1,102 @@
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from plugins.checkout import UnknownRevisionError, check_out, resolve
+from tests.e2e.conftest import GIT
+
+
+class Origin:
+    """A bare git remote, and a clone to write to it from."""
+
+    def __init__(self, root: Path) -> None:
+        self.url, self.work, self.mirrors = str(root / "origin.git"), root / "work", root / "scratch" / "mirrors"
+        subprocess.run([*GIT, "init", "--quiet", "--bare", "--initial-branch", "main", self.url], check=True)
+        subprocess.run([*GIT, "clone", "--quiet", self.url, self.work], check=True, capture_output=True)
+        self.git("checkout", "--quiet", "-B", "main")
+
+    def git(self, *arguments: str) -> str:
+        done = subprocess.run([*GIT, *arguments], cwd=self.work, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def commit(self, content: str) -> str:
+        """Pushes a commit whose only file holds `content`."""
+        (self.work / "file").write_text(content)
+        self.git("add", "file")
+        self.git("commit", "--quiet", "--message", content)
+        self.git("push", "--quiet", "--force", "origin", "HEAD")
+        return self.git("rev-parse", "HEAD")
+
+    def resolve(self, revision: str) -> str:
+        return resolve(self.url, revision, self.mirrors)
+
+    def check_out(self, commit: str, folder: Path) -> str:
+        check_out(self.url, commit, folder, self.mirrors)
+        return (folder / "file").read_text()
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Origin:
+    return Origin(tmp_path)
+
+
+def test_a_branch_tag_reference_or_abbreviated_commit_is_a_commit(origin: Origin) -> None:
+    first = origin.commit("first")
+    origin.git("tag", "--annotate", "v1", "--message", "v1")
+    origin.git("push", "--quiet", "origin", "v1", f"{first}:refs/exps/ab/cd/night")
+    second = origin.commit("second")
+    origin.git("push", "--quiet", "origin", f"{first}:refs/heads/feature/x")
+    assert origin.resolve("main") == second
+    for revision in ("v1", "feature/x", "refs/exps/ab/cd/night", first, first[:8], "main~1"):
+        assert origin.resolve(revision) == first
+
+
+@pytest.mark.parametrize(
+    "revision", ["nightly", "", "-h", "--git-dir=/", "0" * 40, "deadbeef", "main:file", "main..main", "ma in", "main\n"]
+)
+def test_an_unknown_revision_is_one_line(origin: Origin, revision: str) -> None:
+    origin.commit("first")
+    with pytest.raises(UnknownRevisionError) as caught:
+        origin.resolve(revision)
+    assert str(caught.value) == f"revision {revision!r} is not in {origin.url}; push it, or name another"
+
+
+def test_an_unknown_commit_is_one_line_too(origin: Origin, tmp_path: Path) -> None:
+    origin.commit("first")
+    with pytest.raises(UnknownRevisionError, match=f"^commit {'0' * 40} is not in .*; push it, or name another$"):
+        origin.check_out("0" * 40, tmp_path / "folder")
+
+
+def test_what_was_pushed_since_is_seen_and_a_rewritten_branch_followed(origin: Origin) -> None:
+    first = origin.commit("first")
+    assert origin.resolve("main") == first
+    second = origin.commit("second")
+    assert origin.resolve("main") == second
+    origin.git("reset", "--quiet", "--hard", first)
+    third = origin.commit("third")
+    assert origin.resolve("main") == third
+    assert origin.resolve(second) == second  # an old run's commit is still to be had
+
+
+def test_a_checkout_is_fresh_whatever_lay_there_and_leaves_the_mirror_as_it_was(origin: Origin, tmp_path: Path) -> None:
+    first, second = origin.commit("first"), origin.commit("second")
+    folder = tmp_path / "task" / "checkout"
+    assert origin.check_out(first, folder) == "first"
+    (folder / "file").write_text("spoilt")
+    (folder / "left over").touch()
+    assert origin.check_out(second, folder) == "second"
+    assert sorted(os.listdir(folder)) == [".git", "file"]
+    assert origin.resolve("main") == second
+
+
+def test_eight_checkouts_at_once_with_no_mirror_yet(origin: Origin, tmp_path: Path) -> None:
+    commits = {text: origin.commit(text) for text in "abcdefgh"}
+
+    def check(text: str) -> str:
+        return origin.check_out(commits[text], tmp_path / "tasks" / text)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(check, commits)) == list(commits)
