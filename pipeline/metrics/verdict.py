@@ -182,5 +182,5 @@ def _bounds(bounds: tuple[float, float]) -> str:
 
 def _decimal(share: float) -> float:
     """Share in percentage points to one decimal, or to as many as keep a figure other than 0 from becoming 0."""
-    points = 100 * share
+    points = 100 * round(share, 6)  # as the metrics hold it, so that sentence and report round alike
     return next((round(points, digits) for digits in (1, 2, 3, 4) if round(points, digits)), 0.0)

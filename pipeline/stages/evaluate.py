@@ -40,11 +40,12 @@ def run(
     augmented: Path,
     completed: Path,
     metrics: Path,
+    headline: Path,
     recall: Path,
     confusion: Path,
     params: Params,
 ) -> None:
-    """Writes the metrics (JSON), the recall of each class and arm (CSV) and the confusions of each arm (CSV)."""
+    """Writes the metrics and their headline (JSON), the recall of each class and the confusions of each arm (CSV)."""
     real, held = Dataset.open(train), Dataset.open(test)
     if not held.num_rows:
         raise UserError(f"{test}: holds no image; raise ingest.test_fraction in params.yaml or add a test folder")
@@ -58,6 +59,7 @@ def run(
     probs = {arm: _probs(folder, store, arm) for arm, folder in arms.items()}
     result = summarise(store.labels, real.class_names, real.class_counts(), probs, Settings(**vars(params)))
     write_json(metrics, result)
+    write_json(headline, _headline(result))
     with new_file(recall) as temporary:
         _recalls(result).to_csv(temporary, index=False)
     with new_file(confusion) as temporary:
@@ -82,6 +84,15 @@ def _probs(folder: Path, store: PixelStore, arm: str) -> Probs:
         network = load(folder.parent, f"{folder.name}/{name}")
         probs.append(logits_and_features(network, images)[0].softmax(dim=1).double().numpy())
     return np.stack(probs)
+
+
+def _headline(result: dict[str, Any]) -> dict[str, Any]:
+    """The few figures to compare runs by: `dvc metrics show` and `dvc metrics diff`."""
+    return {
+        "verdict": result["verdict"],
+        "gain": {rival: figures["balanced_accuracy"]["mean"] for rival, figures in result["gain"].items()},
+        "balanced_accuracy": {arm: figures["balanced_accuracy"]["mean"] for arm, figures in result["arms"].items()},
+    }
 
 
 def _recalls(result: dict[str, Any]) -> pd.DataFrame:

@@ -113,7 +113,7 @@ class Chain:
             self.train,
             test or self.test,
             *(self.root / arm for arm in ("baseline", "arm", "completed")),
-            *(self.root / f"{name}.{suffix}" for suffix in ("json", "recall.csv", "confusion.csv")),
+            *(self.root / f"{name}.{suffix}" for suffix in ("json", "headline.json", "recall.csv", "confusion.csv")),
             settings(evaluate.Params, "evaluate", **{"num_resamples": 200, "min_test_images": 5, **changes}),
         )
         return self.root / f"{name}.json"

@@ -66,6 +66,16 @@ def test_the_tables_say_the_same_as_the_metrics(chain: Chain) -> None:
         assert right["images"].sum() / 15 == pytest.approx(arms[arm]["accuracy"]["mean"], abs=1e-4)
 
 
+def test_the_headline_is_what_runs_are_compared_by(chain: Chain) -> None:
+    chain.evaluate()
+    whole, headline = chain.json("evaluate"), chain.json("evaluate.headline")
+    assert headline["verdict"] == whole["verdict"]
+    assert (
+        headline["gain"]["over_balanced_softmax"] == whole["gain"]["over_balanced_softmax"]["balanced_accuracy"]["mean"]
+    )
+    assert set(headline["balanced_accuracy"]) == set(ARMS)
+
+
 def test_equal_runs_write_equal_bytes_however_many_workers(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     chain.evaluate("one")
     monkeypatch.setenv("COUNTERWEIGHT_WORKERS", "2")
