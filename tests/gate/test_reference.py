@@ -24,10 +24,10 @@ CHECKS: dict[str, dict[str, Any]] = {
 
 
 class TwoPixels(nn.Module):
-    """float [N, 1, 1, 2] in [-1, 1] to the two pixels, float [N, 2]."""
+    """float [N, 1, 1, 2] from 0 to 1 to the two pixels, float [N, 2]."""
 
     def forward(self, images: Tensor) -> Tensor:
-        return (images.flatten(1) + 1) * 127.5
+        return images.flatten(1) * 255
 
 
 def pictures(pixels: list[tuple[int, int]]) -> np.ndarray:

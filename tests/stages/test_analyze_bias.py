@@ -17,6 +17,9 @@ COUNTS = {"cat": 8, "größe M": 4, "5$ $x_{": 2}
 HELD_OUT = {"cat": 2, "größe M": 1, "5$ $x_{": 0}
 
 
+HALVES = {"target": 1.0, "augment_share": 0.5, "max_augment": 20, "max_synthesize": 20}
+
+
 def run(root: Path, **changes: Any) -> Path:
     splits = [
         write_dataset(root / f"{name} set", COUNTS if name == "train" else HELD_OUT)
@@ -28,7 +31,7 @@ def run(root: Path, **changes: Any) -> Path:
         root / "metrics.json",
         root / "histogram.csv",
         root / "plots",
-        settings(analyze_bias.Params, "analyze_bias", **changes),
+        settings(analyze_bias.Params, "analyze_bias", **(HALVES | changes)),
     )
     return root
 
