@@ -1,39 +1,24 @@
 """Completes the data set every night, or when triggered with the form: one task a stage of dvc.yaml.
 
 DVC says what is stale; every task works in a checkout of its own and shares nothing with the others but git and the
-object store. The run is always published as an experiment; it is promoted if its verdict is ship, or a person approves.
+object store. The run is always published as an experiment, and then handed over to the DAG promote_data_set.
 """
 
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import DAG, Asset, task
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import DAG
 from airflow.timetables.trigger import CronTriggerTimetable
 
 from plugins import form
+from plugins.airflow_settings import CONNECTIONS, TRY_AGAIN, queue
 from plugins.dvc_graph import read_graph
-from plugins.operators import DvcStageOperator, PromoteOperator, PublishOperator, ScanOperator
+from plugins.operators import DvcStageOperator, PublishOperator, ScanOperator
 
 ROOT = Path(__file__).resolve().parents[1]
 NIGHTLY = CronTriggerTimetable("0 2 * * *", timezone=os.environ.get("COUNTERWEIGHT_TIMEZONE", "UTC"))
-CONNECTIONS = {
-    "aws_conn_id": os.environ.get("COUNTERWEIGHT_AWS_CONN_ID"),
-    "git_conn_id": os.environ.get("COUNTERWEIGHT_GIT_CONN_ID"),
-}
-COMPLETED_DATA_SET = Asset("counterweight://completed_data_set")
-CLASSIFIER = Asset("counterweight://classifier")
-
-
-VERDICT = "{{ ti.xcom_pull('evaluate')['metrics']['verdict'] }}"
-
-
-@task.branch
-def decide(verdict: str, params: dict[str, object] | None = None) -> str:
-    """Promotes what ships; asks a person about the rest, and about everything where the form says so."""
-    return "promote" if verdict == "ship" and not (params or {}).get("approval") else "approve"
-
 
 with DAG(
     "complete_dataset",
@@ -45,7 +30,7 @@ with DAG(
     params=form.build(ROOT),
     render_template_as_native_obj=True,
     user_defined_macros={"changes": form.changes},
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=30), "retry_exponential_backoff": True},
+    default_args=TRY_AGAIN,
     doc_md=__doc__,
 ):
     graph = read_graph(ROOT)
@@ -53,33 +38,22 @@ with DAG(
         task_id="scan", revision="{{ params.revision }}", changes="{{ changes(params) }}", **CONNECTIONS
     )
     tasks = {
-        name: DvcStageOperator(
-            task_id=name,
-            stage=name,
-            queue=os.environ.get(f"COUNTERWEIGHT_QUEUE_{stage.queue.upper()}", "default"),
-            **CONNECTIONS,
-        )
+        name: DvcStageOperator(task_id=name, stage=name, queue=queue(stage.queue), **CONNECTIONS)
         for name, stage in graph.items()
     }
     for stage in graph.values():
         tasks[stage.name].set_upstream([tasks[name] for name in stage.upstream] or [scan])
     ends = [tasks[name] for name in graph if not any(name in other.upstream for other in graph.values())]
-    published = PublishOperator(task_id="publish", max_active_tis_per_dag=1, **CONNECTIONS)
-    approve = ApprovalOperator(
-        task_id="approve",
-        subject="Promote this completed data set?",
-        body=f"{VERDICT}: {{{{ ti.xcom_pull('evaluate')['metrics']['reason'] }}}}",
-        defaults="Reject",
-        response_timeout=timedelta(hours=24),
-        retries=0,
+    publish = PublishOperator(task_id="publish", max_active_tis_per_dag=1, **CONNECTIONS)
+    hand_over = TriggerDagRunOperator(
+        task_id="hand_over",
+        trigger_dag_id="promote_data_set",
+        conf={
+            "slug": "{{ ti.xcom_pull('publish')['slug'] }}",
+            "commit": "{{ ti.xcom_pull('publish')['commit'] }}",
+            "verdict": "{{ ti.xcom_pull('evaluate')['metrics']['verdict'] }}",
+            "reason": "{{ ti.xcom_pull('evaluate')['metrics']['reason'] }}",
+            "approval": "{{ params.approval }}",
+        },
     )
-    promote = PromoteOperator(
-        task_id="promote",
-        published_task="publish",
-        outlets=[COMPLETED_DATA_SET, CLASSIFIER],
-        trigger_rule="none_failed_min_one_success",
-        **CONNECTIONS,
-    )
-    decided = decide(VERDICT)
-    ends >> published >> decided >> [approve, promote]
-    approve >> promote
+    ends >> publish >> hand_over

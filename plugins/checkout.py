@@ -1,6 +1,7 @@
 """Fresh checkouts of one commit from a bare mirror that each worker keeps for itself."""
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -55,7 +56,11 @@ def update_mirror(url: str, mirrors: Path, env: Mapping[str, str] | None = None)
             shutil.rmtree(mirror, ignore_errors=True)
             run(["git", "init", "--quiet", "--bare", str(mirror)], mirrors)
         refs = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", "+refs/exps/*:refs/exps/*"]
-        run(["git", "fetch", "--quiet", "--prune", url, *refs], mirror, env=env)
+        for stale in mirror.rglob("*.lock"):  # left by a fetch that was killed, for none runs but under this lock
+            stale.unlink()
+        # Never tidied up: the clones borrow their objects from here.
+        fetch = ["git", "-c", "maintenance.auto=false", "-c", "gc.auto=0", "fetch", "--quiet", "--prune", url, *refs]
+        run(fetch, mirror, env={**os.environ, **(env or {})})
     return mirror
 
 

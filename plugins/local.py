@@ -10,7 +10,17 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
+# Not `airflow standalone`: its log servers bind every interface. Here the API server reads the logs from the disk.
+COMPONENTS = (
+    ("api-server",),
+    ("scheduler", "--skip-serve-logs"),
+    ("dag-processor",),
+    ("triggerer", "--skip-serve-logs"),
+)
+AIRFLOW = (sys.executable, "-m", "airflow")
+PARTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 20.0
 
@@ -25,29 +35,32 @@ def main() -> int:
     env = {**os.environ, **environment(root, home, port)}
     for warning in _warnings(root):
         print(f"note: {warning}", flush=True)
-    log = (home / "airflow.log").open("w")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "airflow", "standalone"],
-        cwd=root,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: _interrupt())
+    running: list[subprocess.Popen[bytes]] = []
     try:
-        if not _wait_until_up(process, port):
-            print(f"error: Airflow did not come up; see {home / 'airflow.log'}", file=sys.stderr)
+        subprocess.run([*AIRFLOW, "db", "migrate"], env=env, check=True, **_quiet(home / "migrate.log"))
+        for component in COMPONENTS:
+            log = _quiet(home / f"{component[0]}.log")
+            running.append(subprocess.Popen([*AIRFLOW, *component], env=env, start_new_session=True, **log))
+        if not _wait_until_up(running, port):
+            print(f"error: Airflow did not come up; see the logs in {home}", file=sys.stderr)
             return 1
         print(f"Airflow: http://127.0.0.1:{port}  log-in: admin / {password}   (Ctrl-C stops it)", flush=True)
-        process.wait()
+        while all(process.poll() is None for process in running):
+            time.sleep(1)
+        print(f"error: a part of Airflow has ended; see the logs in {home}", file=sys.stderr)
     except KeyboardInterrupt:
         print("\nstopping Airflow", flush=True)
+        return 0
     finally:
-        stop(process.pid)
-    return 0
+        for process in running:
+            stop(process.pid)
+    return 1
+
+
+def _quiet(log: Path) -> dict[str, Any]:
+    return {"cwd": Path.cwd(), "stdin": subprocess.DEVNULL, "stdout": log.open("w"), "stderr": subprocess.STDOUT}
 
 
 def environment(root: Path, home: Path, port: int) -> dict[str, str]:
@@ -70,8 +83,6 @@ def environment(root: Path, home: Path, port: int) -> dict[str, str]:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
-        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(_free_port(port + 700)),
-        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(_free_port(port + 750)),
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")])),
@@ -80,7 +91,7 @@ def environment(root: Path, home: Path, port: int) -> dict[str, str]:
 
 
 def stop(session: int) -> None:
-    """Ends every process of a session; `airflow standalone` alone would leave its children behind."""
+    """Ends every process of a session: SIGTERM to its leader alone would leave children behind."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + STOP_TIMEOUT_S
         while members := _members(session):
@@ -114,13 +125,13 @@ def _password(home: Path) -> str:
     return str(json.loads(path.read_text())["admin"])
 
 
-def _wait_until_up(process: "subprocess.Popen[bytes]", port: int) -> bool:
+def _wait_until_up(running: "list[subprocess.Popen[bytes]]", port: int) -> bool:
     url, deadline = f"http://127.0.0.1:{port}/api/v2/monitor/health", time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and all(process.poll() is None for process in running):
         try:
             with urllib.request.urlopen(url, timeout=2) as answer:
                 health = json.load(answer)
-            if all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor")):
+            if all(health[part]["status"] == "healthy" for part in PARTS):
                 return True
         except (OSError, ValueError, KeyError, TypeError):
             pass

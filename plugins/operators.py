@@ -169,20 +169,23 @@ class PublishOperator(BridgeOperator):
         """Returns the published commit."""
         plan = run.plan
         commit = publish.publish(plan, run.store, run.settings, line=self.log.info, env=run.env)
-        return {"commit": commit, "reference": publish.reference(plan)}
+        return {"slug": run.slug, "commit": commit, "reference": publish.reference(plan)}
 
 
 class PromoteOperator(BridgeOperator):
-    """Tags the published run as promoted, and tells Airflow's assets about it."""
+    """Tags a published run as promoted, and tells Airflow's assets about it."""
 
-    def __init__(self, *, published_task: str, **kwargs: Any) -> None:
+    template_fields: Sequence[str] = ("slug", "commit")
+
+    def __init__(self, *, slug: str, commit: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.published_task = published_task
+        self.slug, self.commit = slug, commit
 
     def step(self, run: Run) -> dict[str, Any]:
         """Returns the tag."""
-        commit = run.context["ti"].xcom_pull(task_ids=self.published_task)["commit"]
-        tag = publish.promote(run.plan, commit, run.settings, line=self.log.info, env=run.env)
+        plan = RunPlan.load(run.store, self.slug)
+        tag = publish.promote(plan, self.commit, run.settings, line=self.log.info, env=run.env)
+        result: dict[str, Any] = {"slug": self.slug, "commit": self.commit, "tag": tag}
         for asset in self.outlets:
-            run.context["outlet_events"][asset].extra = {"slug": run.slug, "commit": commit, "tag": tag}
-        return {"tag": tag, "commit": commit}
+            run.context["outlet_events"][asset].extra = result
+        return result

@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -64,13 +65,14 @@ def scan(
         return RunPlan(**json.loads(held))
     commit = resolve(settings.git, revision, settings.mirrors, env)
     newest = next(iter(published_runs(settings, env)), None)
+    mirror = update_mirror(settings.git, settings.mirrors, env)
     plan = RunPlan(
         slug=slug,
         commit=commit,
         created=created,
-        params_yaml=changed(_show(settings, commit, "params.yaml"), changes),
-        source_json=_show(settings, newest.commit if newest else commit, "source.json"),
-        starting_lock=_show(settings, newest.commit, "dvc.lock") if newest else "",
+        params_yaml=changed(_show(mirror, commit, "params.yaml"), changes),
+        source_json=_show(mirror, newest.commit if newest else commit, "source.json"),
+        starting_lock=_show(mirror, newest.commit, "dvc.lock") if newest else "",
         started_from=newest.slug if newest else "",
     )
     with workspace(plan, "scan", settings, env or {}) as space:
@@ -105,9 +107,8 @@ def changed(text: str, changes: Mapping[str, Any]) -> str:
     return out.getvalue()
 
 
-def _show(settings: Settings, commit: str, path: str) -> str:
+def _show(mirror: Path, commit: str, path: str) -> str:
     """The text of a file at a commit of the worker's mirror, empty where there is none."""
-    mirror = update_mirror(settings.git, settings.mirrors)
     lines: list[str] = []
     try:
         run(["git", "show", f"{commit}:{path}"], mirror, lines.append)

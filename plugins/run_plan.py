@@ -52,7 +52,7 @@ class RunPlan:
 def make_slug(run_id: str) -> str:
     """A name for Airflow's run_id that git takes: letters, digits and dashes, with a hash to keep it unique."""
     plain = re.sub(r"[^a-z0-9]+", "-", run_id.lower()).strip("-")[:48]
-    return f"{plain}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
+    return f"{plain}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}".lstrip("-")
 
 
 def save_fragment(store: RunStore, slug: str, stage: str, entry: Entry) -> None:

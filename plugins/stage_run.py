@@ -49,7 +49,8 @@ class Workspace:
     def overlay(self, plan: RunPlan, lock: locks.Lock) -> None:
         """Lays the run's params.yaml, source.json and dvc.lock over the checkout, and points DVC at the remote."""
         (self.folder / "params.yaml").write_text(plan.params_yaml, encoding="utf-8")
-        (self.folder / "source.json").write_text(plan.source_json, encoding="utf-8")
+        if plan.source_json:  # there is none before the first scan
+            (self.folder / "source.json").write_text(plan.source_json, encoding="utf-8")
         self.graph = read_graph(self.folder)
         (self.folder / "dvc.lock").write_text(locks.dump(lock, self.graph), encoding="utf-8")
         endpoint = f"    endpointurl = {self._settings.endpoint}\n" if self._settings.endpoint else ""
@@ -92,11 +93,24 @@ class Workspace:
 def workspace(plan: RunPlan, name: str, settings: Settings, env: Mapping[str, str]) -> Iterator[Workspace]:
     """A fresh checkout for one task, removed afterwards whatever happened."""
     folder = settings.scratch / "work" / plan.slug / f"{name}-{os.getpid()}"
+    for left in folder.parent.glob(f"{name}-[0-9]*"):  # by an attempt that was killed
+        if not _is_running(int(left.name.rpartition("-")[2])):
+            shutil.rmtree(left, ignore_errors=True)
     try:
         check_out(settings.git, plan.commit, folder, settings.mirrors, env={**os.environ, **env})
         yield Workspace(folder, settings, env)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def run_stage(
@@ -157,6 +171,17 @@ def check_outs_stored(space: Workspace, name: str, entry: locks.Entry) -> None:
     assert entry.get("outs"), f"{name}: has no outs"
     status = json.loads(space.dvc("status", "--cloud", "--json", name, line=lambda _: None)[-1])
     # "deleted" is in the remote and not here: what a skipped stage should look like.
-    missing = sorted(path for path, state in status.items() if state != "deleted")
+    missing = [path for path, state in status.items() if state != "deleted"]
+    # Of a folder whose listing is nowhere, DVC says nothing at all.
+    missing += [out["path"] for out in entry["outs"] if not _is_cached(space, out) and not _is_told(out, status)]
     if missing:
-        raise locks.StaleError(f"{name}: {missing[0]} is not in the remote, though its lock entry names it")
+        raise locks.StaleError(f"{name}: {min(missing)} is not in the remote, though its lock entry names it")
+
+
+def _is_cached(space: Workspace, out: Mapping[str, Any]) -> bool:
+    md5 = str(out["md5"])
+    return (space.folder / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]).exists()
+
+
+def _is_told(out: Mapping[str, Any], status: Mapping[str, str]) -> bool:
+    return any(path == out["path"] or path.startswith(f"{out['path']}/") for path in status)

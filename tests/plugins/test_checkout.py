@@ -1,4 +1,3 @@
-import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -88,7 +87,17 @@ def test_a_checkout_is_fresh_whatever_lay_there_and_leaves_the_mirror_as_it_was(
     (folder / "file").write_text("spoilt")
     (folder / "left over").touch()
     assert origin.check_out(second, folder) == "second"
-    assert sorted(os.listdir(folder)) == [".git", "file"]
+    assert sorted(path.name for path in folder.iterdir()) == [".git", "file"]
+    assert origin.resolve("main") == second
+
+
+def test_what_a_killed_fetch_left_locked_is_in_nobody_s_way(origin: Origin) -> None:
+    first = origin.commit("first")
+    assert origin.resolve("main") == first
+    (mirror,) = origin.mirrors.glob("*.git")
+    for name in ("packed-refs.lock", "refs/heads/main.lock", "HEAD.lock"):
+        (mirror / name).touch()
+    second = origin.commit("second")
     assert origin.resolve("main") == second
 
 

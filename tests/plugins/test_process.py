@@ -83,11 +83,11 @@ def test_it_runs_in_the_folder_and_environment_given_and_can_ask_for_nothing(tmp
 
 
 def test_a_failure_bears_its_status_and_last_lines(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match="ended with status 3: the reason$") as caught:
+    with pytest.raises(CommandError, match=r"ended with status 3: the reason$") as caught:
         run(python("print('before'); print('the reason'); print(); raise SystemExit(3)"), tmp_path)
     assert caught.value.status == 3
     assert caught.value.tail == ("before", "the reason", "")
-    with pytest.raises(CommandError, match="ended with status -9: no output$") as caught:
+    with pytest.raises(CommandError, match=r"ended with status -9: no output$") as caught:
         run(python("import os; os.kill(os.getpid(), 9)"), tmp_path)
     assert caught.value.status == -9
 

@@ -12,7 +12,19 @@ from tests.e2e.test_remote import BUCKET, Server
 
 WRITERS = 8
 PLAIN = ("runs/a-1/plan.json", "runs/a-1/fragments/größe ü+&?#%41 x.json", "runs/a-1/~", "x" * 200)
-HOSTILE = ("", "/", "/etc/passwd", "../out", "runs/../../out", "runs/..", "runs//a", "runs/./a", "runs/", "a/.b", "a\0b")
+HOSTILE = (
+    "",
+    "/",
+    "/etc/passwd",
+    "../out",
+    "runs/../../out",
+    "runs/..",
+    "runs//a",
+    "runs/./a",
+    "runs/",
+    "a/.b",
+    "a\0b",
+)
 
 
 class ConditionalHandler(BaseHTTPRequestHandler):
