@@ -148,7 +148,7 @@ class DvcStageOperator(BridgeOperator):
         self.stage = stage
 
     def step(self, run: Run) -> dict[str, Any]:
-        """Says whether DVC ran the stage, how long the task took, and the stage's metrics."""
+        """Says whether DVC ran the stage, how long the task took, and the plain figures of its metrics."""
         result = run_stage(
             run.plan,
             self.stage,
@@ -159,7 +159,8 @@ class DvcStageOperator(BridgeOperator):
             started=self.started,
         )
         self.log.info("%s: %s in %.1f s", self.stage, "ran" if result.ran else "unchanged", result.seconds)
-        return {"ran": result.ran, "seconds": round(result.seconds, 1), "metrics": result.metrics}
+        plain = {key: value for key, value in (result.metrics or {}).items() if not isinstance(value, dict | list)}
+        return {"ran": result.ran, "seconds": round(result.seconds, 1), "metrics": plain}
 
 
 class PublishOperator(BridgeOperator):

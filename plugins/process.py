@@ -18,7 +18,8 @@ class CommandError(RuntimeError):
     """
 
     def __init__(self, command: Sequence[str], status: int, tail: Sequence[str]) -> None:
-        last = next((line for line in reversed(tail) if line.strip()), "no output")
+        said = [line for line in tail if line.strip()] or ["no output"]
+        last = next((line for line in reversed(said) if line.lower().startswith("error")), said[-1])
         super().__init__(f"{' '.join(command[:4])}… ended with status {status}: {last.strip()}")
         self.status, self.tail = status, tuple(tail)
 
