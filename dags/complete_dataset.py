@@ -35,7 +35,7 @@ with DAG(
 ):
     graph = read_graph(ROOT)
     scan = ScanOperator(
-        task_id="scan", revision="{{ params.revision }}", changes="{{ changes(params) }}", **CONNECTIONS
+        task_id="scan", revision="{{ params.revision | tojson }}", changes="{{ changes(params) }}", **CONNECTIONS
     )
     tasks = {
         name: DvcStageOperator(task_id=name, stage=name, queue=queue(stage.queue), **CONNECTIONS)

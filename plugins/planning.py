@@ -17,6 +17,7 @@ from plugins.settings import Settings
 from plugins.stage_run import Line, workspace
 
 EXPERIMENTS = "refs/exps"
+RECENT = 100
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,19 @@ def scan(
         line(f"scan: run {slug} was scanned before; its code, parameters and source.json are used again")
         return RunPlan(**json.loads(held))
     commit = resolve(settings.git, revision, settings.mirrors, env)
-    newest = next(iter(published_runs(settings, env)), None)
+    runs = published_runs(settings, env)
     mirror = update_mirror(settings.git, settings.mirrors, env)
+    params_yaml = changed(_show(mirror, commit, "params.yaml"), changes)
+    # Batches go on from the newest run on the same sources: a run on others in between must not reset them.
+    same = (run for run in runs[:RECENT] if _sources(_show(mirror, run.commit, "params.yaml")) == _sources(params_yaml))
+    known = next(same, None)
+    newest = known or next(iter(runs), None)
     plan = RunPlan(
         slug=slug,
         commit=commit,
         created=created,
-        params_yaml=changed(_show(mirror, commit, "params.yaml"), changes),
-        source_json=_show(mirror, newest.commit if newest else commit, "source.json"),
+        params_yaml=params_yaml,
+        source_json=_show(mirror, known.commit if known else commit, "source.json"),
         starting_lock=_show(mirror, newest.commit, "dvc.lock") if newest else "",
         started_from=newest.slug if newest else "",
     )
@@ -105,6 +111,11 @@ def changed(text: str, changes: Mapping[str, Any]) -> str:
     out = io.StringIO()
     yaml.dump(content, out)
     return out.getvalue()
+
+
+def _sources(params_yaml: str) -> tuple[Any, ...]:
+    content = YAML(typ="safe", pure=True).load(params_yaml) or {}
+    return tuple((content.get(stage) or {}).get("source") for stage in ("ingest", "ingest_source"))
 
 
 def _show(mirror: Path, commit: str, path: str) -> str:

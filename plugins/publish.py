@@ -56,7 +56,19 @@ def promote(plan: RunPlan, commit: str, settings: Settings, *, line: Line, env: 
 def _push(space: Workspace, plan: RunPlan, settings: Settings, line: Line) -> str:
     ref = reference(plan)
     space.run(["git", "add", "--force", *PUBLISHED_FILES], line)
-    space.run(["git", "commit", "--quiet", "--allow-empty", "--message", f"counterweight: run {plan.slug}"], line)
+    space.run(
+        [
+            "git",
+            "-c",
+            "commit.gpgsign=false",
+            "commit",
+            "--quiet",
+            "--allow-empty",
+            "--message",
+            f"counterweight: run {plan.slug}",
+        ],
+        line,
+    )
     commit = space.run(["git", "rev-parse", "HEAD"], lambda _: None)[-1]
     try:
         space.run(["git", "push", "--quiet", settings.git, f"{commit}:{ref}"], line)

@@ -125,24 +125,27 @@ def test_an_unknown_revision_is_told(ask: Any) -> None:
         ask("night", revision="no-such")
 
 
-def test_it_starts_from_the_newest_published_run_and_appends_new_files_as_a_batch(
+def test_it_starts_from_the_newest_run_on_the_same_source_and_appends_new_files_as_a_batch(
     ask: Any, remote: Remote, tmp_path: Path
 ) -> None:
     first, _ = ask("night-1")
     clone = Project(tmp_path / "clone")
     subprocess.run([*GIT, "clone", "--quiet", remote.url, clone.root], check=True)
-    for slug, date in (("night-0", "2026-01-01"), ("night-1", "2026-01-02")):
+    nights = (("night-0", "2026-01-01"), ("night-1", "2026-01-02"), ("other", "2026-01-03"))
+    for slug, date in nights:
         dates = {f"GIT_{role}_DATE": f"{date}T00:00:00Z" for role in ("AUTHOR", "COMMITTER")}
         (clone.root / "source.json").write_text(first.source_json, encoding="utf-8")
         (clone.root / "dvc.lock").write_text(f"# lock of {slug}\n", encoding="utf-8")
-        clone.run(*GIT, "add", "source.json", "dvc.lock")
+        if slug == "other":  # a run on another source, in between: it must not reset this one's batches
+            clone.change({"ingest": {"source": "builtin:digits"}})
+        clone.run(*GIT, "add", "source.json", "dvc.lock", "params.yaml")
         clone.run(*GIT, "commit", "--quiet", "--message", slug, **dates)
         ref = f"refs/exps/{first.commit[:2]}/{first.commit[2:]}/{slug}"
         clone.run("git", "push", "--quiet", "origin", f"HEAD:{ref}")
         clone.run("git", "reset", "--quiet", "--hard", first.commit)
 
     runs = published_runs(remote.settings(tmp_path / "scratch"))
-    assert [(run.slug, run.code) for run in runs] == [("night-1", first.commit), ("night-0", first.commit)]
+    assert [(run.slug, run.code) for run in runs] == [(slug, first.commit) for slug, _ in reversed(nights)]
 
     image_folder(remote.source, {"cat": 2}, start=200)
     try:
