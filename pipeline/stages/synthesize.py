@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from pipeline import generators
 from pipeline import plan as plans
@@ -45,11 +45,12 @@ class Params:
     max_draws: Annotated[float, Field(ge=1, le=1000)]
     gate: dict[str, dict[str, Any]]
 
-    @model_validator(mode="after")
-    def _known_checks(self) -> "Params":
-        for name in self.gate:
-            check_options("pipeline.gate", name, {name: self.gate[name]}, "params.yaml: synthesize.gate")
-        return self
+    @field_validator("gate")
+    @classmethod
+    def _known(cls, checks: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, options in checks.items():
+            check_options("pipeline.gate", name, {name: options}, "params.yaml: synthesize.gate")
+        return checks
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 from safetensors.torch import save_file
 
 from pipeline import generators, registry
@@ -56,12 +56,12 @@ class Params:
     source_share: Annotated[float, Field(ge=0, lt=1)]
     augmentation: Affine
 
-    @model_validator(mode="after")
-    def _known_generator(self) -> "Params":
-        registry.check_options(
-            "pipeline.generators", self.name, self.generators, "params.yaml: train_generator.generators"
-        )
-        return self
+    @field_validator("generators")
+    @classmethod
+    def _known(cls, options: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
+        where = "params.yaml: train_generator.generators"
+        registry.check_options("pipeline.generators", info.data.get("name", ""), options, where)
+        return options
 
 
 def run(train_data: tuple[Path, ...], source: Path, out: Path, metrics: Path, curve: Path, params: Params) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline import registry
 from pipeline.atomic import write_json
@@ -28,12 +28,12 @@ class Params:
     seed: Annotated[int, Field(ge=0)]
     recipe: Recipe
 
-    @model_validator(mode="after")
-    def _known_backbone(self) -> "Params":
-        registry.check_options(
-            "pipeline.backbones", self.backbone, self.backbones, "params.yaml: train_source.backbones"
-        )
-        return self
+    @field_validator("backbones")
+    @classmethod
+    def _known(cls, options: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
+        where = "params.yaml: train_source.backbones"
+        registry.check_options("pipeline.backbones", info.data.get("backbone", ""), options, where)
+        return options
 
 
 def run(data: Path, out: Path, metrics: Path, params: Params) -> None:

@@ -98,3 +98,9 @@ def test_keys_that_are_no_words_are_told(tmp_path: Path) -> None:
     path.write_text((ROOT / "params.yaml").read_text(encoding="utf-8") + "1: {}\n", encoding="utf-8")
     (line,) = problems(path)
     assert line.startswith("unknown section 1; known: ")
+
+
+def test_a_wrong_name_is_told_beside_other_mistakes_in_its_section(tmp_path: Path) -> None:
+    found = problems(written(tmp_path, train_generator={"name": "vea", "seed": -1}))
+    assert len(found) == 2
+    assert any("unknown generator 'vea'; did you mean 'vae'?" in line for line in found)
