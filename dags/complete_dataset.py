@@ -13,9 +13,10 @@ from airflow.sdk import DAG
 from airflow.timetables.trigger import CronTriggerTimetable
 
 from plugins import form
-from plugins.airflow_settings import CONNECTIONS, TRY_AGAIN, queue
+from plugins.airflow_settings import CONNECTIONS, TRY_AGAIN
 from plugins.dvc_graph import read_graph
 from plugins.operators import DvcStageOperator, PublishOperator, ScanOperator
+from plugins.placement import read_placements
 
 ROOT = Path(__file__).resolve().parents[1]
 NIGHTLY = CronTriggerTimetable("0 2 * * *", timezone=os.environ.get("COUNTERWEIGHT_TIMEZONE", "UTC"))
@@ -34,11 +35,14 @@ with DAG(
     doc_md=__doc__,
 ):
     graph = read_graph(ROOT)
+    placements = read_placements(graph)
     scan = ScanOperator(
         task_id="scan", revision="{{ params.revision | tojson }}", changes="{{ changes(params) }}", **CONNECTIONS
     )
     tasks = {
-        name: DvcStageOperator(task_id=name, stage=name, queue=queue(stage.queue), **CONNECTIONS)
+        name: DvcStageOperator(
+            task_id=name, stage=name, page=stage.meta.get("page"), **placements[name].arguments(), **CONNECTIONS
+        )
         for name, stage in graph.items()
     }
     for stage in graph.values():

@@ -17,13 +17,38 @@ class UnknownRevisionError(ValueError):
     """The git remote has no such revision."""
 
 
-def resolve(url: str, revision: str, mirrors: Path, env: Mapping[str, str] | None = None) -> str:
-    """The full commit id of a branch, tag, reference or (abbreviated) commit of the remote at `url`.
+class UncommittedError(ValueError):
+    """The folder that code comes from holds changes that no commit has."""
+
+
+def check_committed(url: str, commit: str) -> None:
+    """Where the git remote is a folder that somebody works in, and `commit` is checked out: nothing may be uncommitted.
+
+    A run uses what is committed, so a change that was only saved would silently not be part of it.
+
+    Raises:
+        UncommittedError: a file is changed there.
+    """
+    folder = Path(url.removeprefix("file://"))
+    if not (folder / ".git").exists():
+        return
+    try:
+        if run(["git", "rev-parse", "HEAD"], folder)[-1].strip() != commit:
+            return
+        changed = run(["git", "status", "--porcelain", "--untracked-files=no", "--", ":!dvc.lock"], folder)
+    except CommandError:  # not to be read, or no commit yet: git will say so itself
+        return
+    if names := [line[3:] for line in changed if line.strip()]:
+        told = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        raise UncommittedError(f"{folder}: {told} changed but not committed, so no run would use it: commit or undo it")
+
+
+def resolve(mirror: Path, url: str, revision: str) -> str:
+    """The full commit id of a branch, tag, reference or (abbreviated) commit that the mirror of `url` holds.
 
     Raises:
         UnknownRevisionError: there is none.
     """
-    mirror = update_mirror(url, mirrors, env)
     try:
         lines = run(["git", "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}"], mirror)
     except CommandError:
@@ -37,7 +62,9 @@ def check_out(url: str, commit: str, folder: Path, mirrors: Path, env: Mapping[s
     Raises:
         UnknownRevisionError: the remote has no such commit.
     """
-    mirror = update_mirror(url, mirrors, env)
+    mirror = mirror_of(url, mirrors)
+    if not _holds(mirror, commit):
+        update_mirror(url, mirrors, env)
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     run(["git", "clone", "--quiet", "--no-checkout", "--shared", str(mirror), str(folder)], folder.parent)
@@ -47,9 +74,24 @@ def check_out(url: str, commit: str, folder: Path, mirrors: Path, env: Mapping[s
         raise UnknownRevisionError(f"commit {commit} is not in {url}; push it, or name another") from None
 
 
+def mirror_of(url: str, mirrors: Path) -> Path:
+    """Where the worker's bare mirror of `url` is, or will be."""
+    return mirrors / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.git"
+
+
+def _holds(mirror: Path, commit: str) -> bool:
+    if not (mirror / "HEAD").exists():
+        return False
+    try:
+        run(["git", "cat-file", "-e", f"{commit}^{{commit}}"], mirror)
+    except CommandError:
+        return False
+    return True
+
+
 def update_mirror(url: str, mirrors: Path, env: Mapping[str, str] | None = None) -> Path:
     """The worker's bare mirror of `url`, brought up to date, experiment references included."""
-    mirror = mirrors / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.git"
+    mirror = mirror_of(url, mirrors)
     mirrors.mkdir(parents=True, exist_ok=True)
     with _locked(mirrors / f"{mirror.name}.lock"):
         if not (mirror / "HEAD").exists():

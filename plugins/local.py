@@ -21,6 +21,7 @@ COMPONENTS = (
 )
 AIRFLOW = (sys.executable, "-m", "airflow")
 PARTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+SLOTS = 4
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 20.0
 
@@ -43,6 +44,8 @@ def main() -> int:
         for component in COMPONENTS:
             log = _quiet(home / f"{component[0]}.log")
             running.append(subprocess.Popen([*AIRFLOW, *component], env=env, start_new_session=True, **log))
+        pool = ("pools", "set", "gpu", str(SLOTS - 1), "Stages for a GPU worker")
+        subprocess.run([*AIRFLOW, *pool], env=env, check=True, **_quiet(home / "pools.log"))
         if not _wait_until_up(running, port):
             print(f"error: Airflow did not come up; see the logs in {home}", file=sys.stderr)
             return 1
@@ -70,14 +73,15 @@ def environment(root: Path, home: Path, port: int) -> dict[str, str]:
         "COUNTERWEIGHT_REMOTE": str(root / ".remote"),
         "COUNTERWEIGHT_RUNS": str(home / "runs"),
         "COUNTERWEIGHT_SCRATCH": str(home / "scratch"),
+        "COUNTERWEIGHT_PLACEMENT": str(root / "docker" / "placement" / "local.yaml"),
     }
     return {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags"),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(home / "plugins"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(root / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__CORE__PARALLELISM": str(SLOTS),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),

@@ -10,20 +10,23 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow.sdk import BaseHook, BaseOperator, Context
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, Context
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from botocore.exceptions import BotoCoreError, ClientError
 
 from plugins import planning, publish
-from plugins.checkout import UnknownRevisionError
+from plugins.airflow_settings import PAGES, aws_keys
+from plugins.failures import explain
 from plugins.lock import StaleError
 from plugins.process import Command, CommandError
 from plugins.run_plan import RunPlan, make_slug
-from plugins.run_store import RunStore, open_store
+from plugins.run_store import RunStore, open_store, s3_credentials
 from plugins.settings import Settings
 from plugins.stage_run import run_stage
 
-# What DVC prints of a stage that ended with the exit status of a user's mistake.
-USER_ERROR = "exited with 2"
+# What a step may raise beside mistakes of ours, which keep their traceback.
+EXPECTED = (CommandError, StaleError, ValueError, OSError, BotoCoreError, ClientError)
 
 
 @dataclass(frozen=True)
@@ -57,19 +60,20 @@ class BridgeOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Runs the step; what only a person can mend fails the task for good, anything else may be tried again."""
-        settings = Settings.from_environment()
-        env = self._aws() | self._git(settings.git)
-        store = open_store(settings.runs, self._s3_client(settings))
-        slug = make_slug(str(context["run_id"]))
         try:
-            return self.step(Run(context, slug, store, settings, env))
-        except (UnknownRevisionError, StaleError, ValueError) as error:
-            raise AirflowFailException(str(error)) from error
-        except CommandError as error:
-            told = next((text for text in error.tail if text.startswith("error: ")), str(error))
-            if error.status == 2 or any(USER_ERROR in text for text in error.tail):
-                raise AirflowFailException(told.removeprefix("error: ")) from None
-            raise
+            settings = Settings.from_environment()
+        except ValueError as error:
+            raise AirflowFailException(str(error)) from None
+        try:
+            env = aws_keys(self.aws_conn_id) | self._git(settings.git)
+            store = open_store(settings.runs, s3_credentials(env, settings.endpoint))
+            return self.step(Run(context, make_slug(str(context["run_id"])), store, settings, env))
+        except EXPECTED as error:
+            failure = explain(error, settings)
+            note = "; trying again may help" if failure.passing else ""
+            self.log.error("%s%s", failure.line, note)  # noqa: TRY400 (one line; Airflow adds what else there is)
+            kind = AirflowException if failure.passing else AirflowFailException
+            raise kind(failure.line) from None
 
     def step(self, run: Run) -> dict[str, Any]:
         """What the operator does; its result becomes the task's XCom."""
@@ -83,26 +87,6 @@ class BridgeOperator(BaseOperator):
     def started(self, command: Command) -> None:
         """Remembers the running command."""
         self._command = command
-
-    def _aws(self) -> dict[str, str]:
-        if self.aws_conn_id is None:
-            return {}
-        connection = BaseHook.get_connection(self.aws_conn_id)
-        return {
-            "AWS_ACCESS_KEY_ID": connection.login or "",
-            "AWS_SECRET_ACCESS_KEY": connection.password or "",
-            "AWS_DEFAULT_REGION": str(connection.extra_dejson.get("region_name", "us-east-1")),
-        }
-
-    def _s3_client(self, settings: Settings) -> dict[str, Any]:
-        given = self._aws()
-        keys = {
-            "aws_access_key_id": given.get("AWS_ACCESS_KEY_ID"),
-            "aws_secret_access_key": given.get("AWS_SECRET_ACCESS_KEY"),
-            "region_name": given.get("AWS_DEFAULT_REGION"),
-            "endpoint_url": settings.endpoint,
-        }
-        return {key: value for key, value in keys.items() if value}
 
     def _git(self, url: str) -> dict[str, str]:
         """An HTTP header through git's environment: a password on a command line would be seen by all."""
@@ -138,14 +122,32 @@ class ScanOperator(BridgeOperator):
         return {"slug": run.slug, "commit": plan.commit, "started_from": plan.started_from}
 
 
+class PageLink(BaseOperatorLink):
+    """Links a stage's task to the page that it made."""
+
+    name = "Report"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:  # noqa: ARG002 (Airflow calls it so)
+        """The page's address; the task's own process asks for it once the task is done."""
+        page = getattr(operator, "page", None)
+        return f"{conf.get('api', 'base_url', fallback='').rstrip('/')}{PAGES}/{page}" if page else ""
+
+
 class DvcStageOperator(BridgeOperator):
-    """Runs one stage of dvc.yaml, if it is stale, in a fresh checkout."""
+    """Runs one stage of dvc.yaml, if it is stale, in a fresh checkout.
+
+    Args:
+        page: a page among its outs, to be linked from the UI.
+    """
 
     template_fields: Sequence[str] = ("stage",)
 
-    def __init__(self, *, stage: str, **kwargs: Any) -> None:
+    def __init__(self, *, stage: str, page: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.stage = stage
+        self.page: str | None = None
+        if page is not None:
+            self.operator_extra_links = (PageLink(),)
 
     def step(self, run: Run) -> dict[str, Any]:
         """Says whether DVC ran the stage, how long the task took, and the plain figures of its metrics."""
@@ -158,9 +160,17 @@ class DvcStageOperator(BridgeOperator):
             env=run.env,
             started=self.started,
         )
-        self.log.info("%s: %s in %.1f s", self.stage, "ran" if result.ran else "unchanged", result.seconds)
-        plain = {key: value for key, value in (result.metrics or {}).items() if not isinstance(value, dict | list)}
-        return {"ran": result.ran, "seconds": round(result.seconds, 1), "metrics": plain}
+        self.log.info(
+            "%s: %s; %.1f s, of which the stage itself took %.1f s",
+            self.stage,
+            "ran" if result.ran else "unchanged",
+            result.seconds,
+            result.stage_seconds,
+        )
+        self.page = result.page
+        plain = {key: value for key, value in result.metrics.items() if not isinstance(value, dict | list)}
+        seconds = {"seconds": round(result.seconds, 1), "stage_seconds": round(result.stage_seconds, 1)}
+        return {"ran": result.ran, **seconds, "metrics": plain, "page": result.page}
 
 
 class PublishOperator(BridgeOperator):

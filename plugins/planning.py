@@ -9,7 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from plugins.checkout import resolve, update_mirror
+from plugins.checkout import check_committed, resolve, update_mirror
 from plugins.process import CommandError, run
 from plugins.run_plan import RunPlan
 from plugins.run_store import RunStore
@@ -31,7 +31,10 @@ class Published:
 
 def published_runs(settings: Settings, env: Mapping[str, str] | None = None) -> list[Published]:
     """All published runs on the git remote, newest first."""
-    mirror = update_mirror(settings.git, settings.mirrors, env)
+    return _published(update_mirror(settings.git, settings.mirrors, env))
+
+
+def _published(mirror: Path) -> list[Published]:
     form = "--format=%(refname) %(objectname) %(parent)"
     lines = run(["git", "for-each-ref", "--sort=-committerdate", form, EXPERIMENTS], mirror)
     rows = [line.split() for line in lines if line.strip()]
@@ -59,14 +62,16 @@ def scan(
     Raises:
         CommandError: the parameters are wrong, or a source lacks files that are pinned.
         UnknownRevisionError: no such revision.
+        UncommittedError: the git remote is a folder that one works in, and the revision lacks what was changed there.
     """
     held = store.get(f"runs/{slug}/scan.json")
     if held is not None:
         line(f"scan: run {slug} was scanned before; its code, parameters and source.json are used again")
         return RunPlan(**json.loads(held))
-    commit = resolve(settings.git, revision, settings.mirrors, env)
-    runs = published_runs(settings, env)
     mirror = update_mirror(settings.git, settings.mirrors, env)
+    commit = resolve(mirror, settings.git, revision)
+    check_committed(settings.git, commit)
+    runs = _published(mirror)
     params_yaml = changed(_show(mirror, commit, "params.yaml"), changes)
     # Batches go on from the newest run on the same sources: a run on others in between must not reset them.
     same = (run for run in runs[:RECENT] if _sources(_show(mirror, run.commit, "params.yaml")) == _sources(params_yaml))

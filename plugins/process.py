@@ -19,9 +19,14 @@ class CommandError(RuntimeError):
 
     def __init__(self, command: Sequence[str], status: int, tail: Sequence[str]) -> None:
         said = [line for line in tail if line.strip()] or ["no output"]
-        last = next((line for line in reversed(said) if line.lower().startswith("error")), said[-1])
-        super().__init__(f"{' '.join(command[:4])}… ended with status {status}: {last.strip()}")
         self.status, self.tail = status, tuple(tail)
+        last = next(reversed(self.complaints), said[-1])
+        super().__init__(f"{' '.join(command[:4])}… ended with status {status}: {last.strip()}")
+
+    @property
+    def complaints(self) -> list[str]:
+        """The lines in which the command itself says what is wrong, as DVC, git and the pipeline do."""
+        return [line for line in self.tail if line.lower().startswith(("error", "fatal"))]
 
 
 class Command:

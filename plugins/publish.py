@@ -4,11 +4,13 @@ The data and models are in the DVC remote already. `dvc exp list`, `dvc exp pull
 reference; no branch moves and nothing has to be merged.
 """
 
+import os
 from collections.abc import Mapping
 
 from plugins import lock as locks
+from plugins.checkout import update_mirror
 from plugins.planning import EXPERIMENTS
-from plugins.process import CommandError
+from plugins.process import CommandError, run
 from plugins.run_plan import RunPlan, load_fragments
 from plugins.run_store import RunStore
 from plugins.settings import Settings
@@ -47,8 +49,9 @@ def publish(
 def promote(plan: RunPlan, commit: str, settings: Settings, *, line: Line, env: Mapping[str, str] | None = None) -> str:
     """Tags a published run as promoted on the git remote; returns the tag's name."""
     tag = f"promoted/{plan.slug}"
-    with workspace(plan, "promote", settings, env or {}) as space:
-        space.run(["git", "push", "--quiet", settings.git, f"{commit}:refs/tags/{tag}"], line)
+    variables = {**os.environ, **(env or {})}
+    mirror = update_mirror(settings.git, settings.mirrors, env)
+    run(["git", "push", "--quiet", settings.git, f"{commit}:refs/tags/{tag}"], mirror, line, variables)
     line(f"promote: {tag} is {commit}")
     return tag
 

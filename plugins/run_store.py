@@ -32,6 +32,10 @@ class RunStore(Protocol):
         """Content of a key, None where there is none."""
         ...
 
+    def has(self, key: str) -> bool:
+        """Whether the key is there."""
+        ...
+
     def keys(self, prefix: str) -> list[str]:
         """All keys that start with `prefix`, sorted."""
         ...
@@ -51,6 +55,17 @@ def open_store(uri: str, credentials: Mapping[str, Any] | None = None) -> RunSto
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         return S3Store(bucket, prefix.strip("/"), dict(credentials or {}))
     return FolderStore(Path(uri.removeprefix("file://")))
+
+
+def s3_credentials(env: Mapping[str, str], endpoint: str | None) -> dict[str, str]:
+    """What boto3's client is made with, from AWS's variables; what they lack boto3 looks up by itself."""
+    given = {
+        "aws_access_key_id": env.get("AWS_ACCESS_KEY_ID"),
+        "aws_secret_access_key": env.get("AWS_SECRET_ACCESS_KEY"),
+        "region_name": env.get("AWS_DEFAULT_REGION"),
+        "endpoint_url": endpoint,
+    }
+    return {key: value for key, value in given.items() if value}
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,10 @@ class FolderStore:
             return self._path(key).read_bytes()
         except FileNotFoundError:
             return None
+
+    def has(self, key: str) -> bool:
+        """Whether there is such a file."""
+        return self._path(key).is_file()
 
     def keys(self, prefix: str) -> list[str]:
         """Files under the folder, hidden (unfinished) ones left out."""
@@ -124,6 +143,19 @@ class S3Store:
         except client.exceptions.NoSuchKey:
             return None
         return body
+
+    def has(self, key: str) -> bool:
+        """Whether there is such an object."""
+        from botocore.exceptions import ClientError
+
+        _check_key(key)
+        try:
+            self._client.head_object(Bucket=self.bucket, Key=self._name(key))
+        except ClientError as error:
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 404:
+                raise
+            return False
+        return True
 
     def keys(self, prefix: str) -> list[str]:
         """Objects under the prefix."""

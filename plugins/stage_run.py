@@ -12,23 +12,38 @@ from pathlib import Path
 from typing import Any
 
 from plugins import lock as locks
+from plugins import objects
 from plugins.checkout import check_out
 from plugins.dvc_graph import Stage, read_graph
 from plugins.process import Command, run
 from plugins.run_plan import RunPlan, load_fragments, save_fragment
-from plugins.run_store import RunStore
+from plugins.run_store import RunStore, open_store, s3_credentials
 from plugins.settings import Settings
 
 Line = Callable[[str], None]
+MISSING = (
+    "{name}: {path} is not in {remote}, though dvc.lock names it: push it from where it is, or change the stage's "
+    "parameters so that it is made anew"
+)
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What became of a stage; the metrics of one that was skipped are fetched only where the run needs them."""
+    """What became of a stage.
+
+    Attributes:
+        ran: whether DVC ran it, or found it unchanged.
+        seconds: what all of it took.
+        stage_seconds: what the stage itself took of that.
+        metrics: its metrics.json.
+        page: where a page of its outs is in the remote, `CHECKSUM/PATH`.
+    """
 
     ran: bool
     seconds: float
-    metrics: dict[str, Any] | None
+    stage_seconds: float
+    metrics: dict[str, Any]
+    page: str | None
 
 
 class Workspace:
@@ -130,6 +145,7 @@ def run_stage(
         StaleError: the result does not belong to this run.
     """
     start = time.monotonic()
+    remote = open_store(settings.remote, s3_credentials(env or {}, settings.endpoint))
     with workspace(plan, name, settings, env or {}) as space:
         starting = locks.parse(plan.starting_lock)
         space.overlay(plan, starting)
@@ -140,48 +156,57 @@ def run_stage(
         # Never with --single-item: in a fresh clone whose upstream has changed it says "didn't change", exits with 0
         # and keeps the old model.
         arguments = ("--wait-for-lock", "repro", "--pull", "--allow-missing", name)
-        space.dvc(*arguments, line=line, started=started)
+        watch = Stopwatch(line)
+        space.dvc(*arguments, line=watch, started=started)
         after = space.lock()
         locks.check_fresh(space.graph, name, after, upstream)
-        space.dvc("push", name, line=line, started=started)
-        check_outs_stored(space, name, after[name])
+        outs = after[name]["outs"]
+        if objects.first_missing(remote, outs):
+            space.dvc("push", name, line=line, started=started)
+            if path := objects.first_missing(remote, outs):
+                raise locks.StaleError(MISSING.format(name=name, path=path, remote=settings.remote))
         save_fragment(store, plan.slug, name, after[name])
-        metrics = _metrics(space, name)
-        return StageResult(after[name] != before.get(name), time.monotonic() - start, metrics)
+        return StageResult(
+            ran=after[name] != before.get(name),
+            seconds=time.monotonic() - start,
+            stage_seconds=watch.seconds,
+            metrics=_metrics(remote, after[name]),
+            page=_page(after[name], space.graph[name].meta.get("page")),
+        )
 
 
-def _metrics(space: Workspace, name: str) -> dict[str, Any] | None:
-    path = next((out for out in space.graph[name].outs if out.endswith("metrics.json")), None)
-    if path is None:
-        return None
-    if not (space.folder / path).exists():
-        if not space.graph[name].meta.get("decides"):
-            return None
-        space.dvc("pull", path, line=lambda _: None)
-    content: dict[str, Any] = json.loads((space.folder / path).read_text(encoding="utf-8"))
-    return content
+class Stopwatch:
+    """Passes lines of `dvc repro` on, and takes the time of the stage itself: its command, and the hashing of its outs.
 
-
-def check_outs_stored(space: Workspace, name: str, entry: locks.Entry) -> None:
-    """Makes sure that every out of a stage is in the remote, whether it was made now or skipped.
-
-    Raises:
-        StaleError: one is missing there.
+    What a task takes beside that is the bridge's and DVC's own.
     """
-    assert entry.get("outs"), f"{name}: has no outs"
-    status = json.loads(space.dvc("status", "--cloud", "--json", name, line=lambda _: None)[-1])
-    # "deleted" is in the remote and not here: what a skipped stage should look like.
-    missing = [path for path, state in status.items() if state != "deleted"]
-    # Of a folder whose listing is nowhere, DVC says nothing at all.
-    missing += [out["path"] for out in entry["outs"] if not _is_cached(space, out) and not _is_told(out, status)]
-    if missing:
-        raise locks.StaleError(f"{name}: {min(missing)} is not in the remote, though its lock entry names it")
+
+    BEGINS = "Running stage "
+    ENDS = ("Updating lock file ", "Generating lock file ")
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._began: float | None = None
+        self.seconds = 0.0
+
+    def __call__(self, text: str) -> None:
+        """Looks at a line and passes it on."""
+        if text.startswith(self.BEGINS):
+            self._began = time.monotonic()
+        elif text.startswith(self.ENDS) and self._began is not None:
+            self.seconds += time.monotonic() - self._began
+            self._began = None
+        self._line(text)
 
 
-def _is_cached(space: Workspace, out: Mapping[str, Any]) -> bool:
-    md5 = str(out["md5"])
-    return (space.folder / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]).exists()
+def _metrics(remote: RunStore, entry: locks.Entry) -> dict[str, Any]:
+    """A stage's metrics.json, whether it was written now or in an earlier run."""
+    written = next((out for out in entry["outs"] if str(out["path"]).endswith("metrics.json")), None)
+    text = objects.read_file(remote, written["md5"]) if written else None
+    return dict(json.loads(text)) if text else {}
 
 
-def _is_told(out: Mapping[str, Any], status: Mapping[str, str]) -> bool:
-    return any(path == out["path"] or path.startswith(f"{out['path']}/") for path in status)
+def _page(entry: locks.Entry, page: str | None) -> str | None:
+    """Where the UI shows a file of a stage's outs: the out's checksum, then the file's path in it."""
+    out = next((out for out in entry["outs"] if page and f"{page}/".startswith(f"{out['path']}/")), None)
+    return f"{out['md5']}/{str(page).removeprefix(out['path']).lstrip('/')}".rstrip("/") if out else None

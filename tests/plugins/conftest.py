@@ -1,4 +1,4 @@
 from tests.dags.conftest import home
-from tests.e2e.test_remote import server
+from tests.s3 import server
 
 __all__ = ["home", "server"]  # Airflow's home, set before Airflow is imported; and an S3 server

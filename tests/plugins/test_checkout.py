@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from plugins.checkout import UnknownRevisionError, check_out, resolve
+from plugins.checkout import UncommittedError, UnknownRevisionError, check_committed, check_out, resolve, update_mirror
 from tests.e2e.conftest import GIT
 
 
@@ -30,7 +30,7 @@ class Origin:
         return self.git("rev-parse", "HEAD")
 
     def resolve(self, revision: str) -> str:
-        return resolve(self.url, revision, self.mirrors)
+        return resolve(update_mirror(self.url, self.mirrors), self.url, revision)
 
     def check_out(self, commit: str, folder: Path) -> str:
         check_out(self.url, commit, folder, self.mirrors)
@@ -109,3 +109,31 @@ def test_eight_checkouts_at_once_with_no_mirror_yet(origin: Origin, tmp_path: Pa
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(check, commits)) == list(commits)
+
+
+def test_what_was_changed_but_not_committed_in_the_folder_that_runs_take_their_code_from_is_told(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "work"
+    git = ("git", "-C", str(folder), "-c", "user.name=test", "-c", "user.email=test@example.org")
+    subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
+    for name in ("params.yaml", "dvc.lock"):
+        (folder / name).write_text("as committed")
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--message", "first"], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    (folder / "untracked").touch()
+    (folder / "dvc.lock").write_text("by dvc repro")
+    check_committed(str(folder), head)
+    (folder / "params.yaml").write_text("changed")
+    check_committed(str(folder), "0" * 40)  # another revision than the one that is worked on
+    with pytest.raises(
+        UncommittedError, match=f"^{folder}: params.yaml changed but not committed, so no run would use it"
+    ):
+        check_committed(f"file://{folder}", head)
+
+
+def test_a_git_server_or_a_bare_repository_holds_commits_only(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "--quiet", "--bare", str(tmp_path / "bare.git")], check=True)
+    for url in (str(tmp_path / "bare.git"), "https://example.org/x.git", "git@example.org:x.git"):
+        check_committed(url, "0" * 40)

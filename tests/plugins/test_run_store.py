@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from plugins.run_store import AlreadyWrittenError, FolderStore, RunStore, S3Store, open_store
-from tests.e2e.test_remote import BUCKET, Server
+from tests.s3 import BUCKET, Server
 
 WRITERS = 8
 PLAIN = ("runs/a-1/plan.json", "runs/a-1/fragments/größe ü+&?#%41 x.json", "runs/a-1/~", "x" * 200)
