@@ -27,6 +27,8 @@ class SourceFile:
         label: name of the class.
         split: the split that the source itself puts the file in, if it does.
         read: returns the file's bytes.
+        group: what the file must not be parted from by a split (patient, camera, series), if the source says so.
+        box: x, y, width and height in pixels of the part of the file that is the image, if it is a part.
         identity: what pins an image that is computed, not stored: its pixels may differ a little between processors.
     """
 
@@ -34,6 +36,8 @@ class SourceFile:
     label: str
     split: Split | None
     read: Callable[[], bytes]
+    group: str | None = None
+    box: tuple[int, int, int, int] | None = None
     identity: bytes | None = None
 
 
