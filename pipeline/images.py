@@ -1,62 +1,15 @@
-"""Pixels: any image file in, one array shape out, PNG bytes for storage."""
+"""Pixels: one array shape, and PNG bytes for storage."""
 
 import hashlib
-import io
-import warnings
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 Pixels = npt.NDArray[np.uint8]
 """uint8, H x W (grey) or H x W x 3 (RGB)."""
 
-MAX_PIXELS = 100_000_000
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
-
-
-class UndecodableImageError(ValueError):
-    """The bytes are no image that can be used; the message is the reason shown in the quarantine."""
-
-
-def decode(data: bytes) -> Pixels:
-    """Decodes any image file to 8-bit grey or RGB, orientation applied, transparency laid over white.
-
-    Raises:
-        UndecodableImageError: empty, unknown, truncated, damaged or absurdly large.
-    """
-    if not data:
-        raise UndecodableImageError("empty file")
-    try:
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UndecodableImageError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}")
-            return _to_pixels(ImageOps.exif_transpose(image))
-    except UnidentifiedImageError:
-        raise UndecodableImageError("no image format known here") from None
-    except Image.DecompressionBombError:
-        raise UndecodableImageError(f"more than {MAX_PIXELS} pixels") from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError) as error:
-        if isinstance(error, UndecodableImageError):
-            raise
-        raise UndecodableImageError(f"damaged: {' '.join(str(error).split())[:120]}") from None
-
-
-def _to_pixels(image: Image.Image) -> Pixels:
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return _deep_grey(np.asarray(image, dtype=np.float64), image.mode)
-    if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
-        over = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
-    mode = "L" if image.mode in ("1", "L") else "RGB"
-    return np.asarray(image.convert(mode), dtype=np.uint8)
-
-
-def _deep_grey(values: npt.NDArray[np.float64], mode: str) -> Pixels:
-    top = 65535.0 if mode != "F" or values.max(initial=0.0) > 1.0 else 1.0
-    return np.rint(np.clip(values / top, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
 def is_grey(pixels: Pixels) -> bool:

@@ -5,18 +5,19 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from pipeline import source_lock, sources
 from pipeline.atomic import write_text
 from pipeline.dataset import Row, make_row
+from pipeline.decoding import UndecodableImageError, decode
 from pipeline.errors import UserError
-from pipeline.images import UndecodableImageError, decode, fit, is_grey
+from pipeline.images import Pixels, fit, is_grey
 from pipeline.sources import SourceFile
 
 MAX_AUTO_SIDE = 64
@@ -57,16 +58,6 @@ def open_pin(lock: Path, stage: str, source: str) -> source_lock.Pin:
     return pins[stage]
 
 
-def class_names(pin: source_lock.Pin) -> tuple[str, ...]:
-    """The classes in the order of the batch that they first appear in, by name within a batch."""
-    first: dict[str, int] = {}
-    for file in sources.files(pin.source):
-        number = pin.batch_of(file.name)
-        if number is not None:
-            first[file.label] = min(number, first.get(file.label, number))
-    return tuple(sorted(first, key=lambda name: (first[name], name)))
-
-
 def measure(
     pin: source_lock.Pin, size: int | Literal["auto"], channels: int | Literal["auto"], how: Literal["crop", "pad"]
 ) -> Shape:
@@ -81,7 +72,7 @@ def measure(
     sides, coloured = [], False
     for file in islice(first, 0, None, step):
         try:
-            pixels = decode(source_lock.read_bytes(file))
+            pixels = cut(decode(source_lock.read_bytes(file)), file.box)
         except UndecodableImageError:
             continue
         sides.append(min(pixels.shape[:2]))
@@ -91,22 +82,61 @@ def measure(
     return Shape(rounded if size == "auto" else size, (3 if coloured else 1) if channels == "auto" else channels, how)
 
 
+@dataclass(frozen=True)
+class Accepted:
+    """A file that is used: its row, its pixels, and what only the source knows of it."""
+
+    file: SourceFile
+    row: Row
+    pixels: Pixels
+    sha256: str
+    bytes: int
+
+    def told(self) -> dict[str, Any]:
+        """What is needed to place the image in a split, by column name."""
+        return {
+            "name": self.file.name,
+            "label": self.file.label,
+            "hint": self.file.split,
+            "group": self.file.group,
+            "pixel_hash": self.row.pixel_hash,
+            "sha256": self.sha256,
+            "bytes": self.bytes,
+        }
+
+
 def accept(
     files: Iterable[tuple[SourceFile, bytes]], shape: Shape, labels: dict[str, int]
-) -> Iterator[tuple[SourceFile, Row | Refused]]:
+) -> Iterator[Accepted | Refused]:
     """Decodes each file and brings it to `shape`, or says why not."""
     for file, data in files:
+        sha256 = hashlib.sha256(data).hexdigest()
         try:
-            pixels = fit(decode(data), shape.size, shape.channels, shape.how)
+            whole = cut(decode(data), file.box)
         except UndecodableImageError as error:
-            yield file, refuse(file, data, str(error))
-        else:
-            yield file, make_row(pixels, labels[file.label], path=file.name, origin="real")
+            yield Refused(file.name, str(error), sha256, len(data))
+            continue
+        pixels = fit(whole, shape.size, shape.channels, shape.how)
+        row = make_row(pixels, labels[file.label], path=file.name, origin="real")
+        height, width = whole.shape[:2]
+        row = replace(row, source_width=width, source_height=height, group=file.group)
+        yield Accepted(file, row, pixels, sha256, len(data))
 
 
-def refuse(file: SourceFile, data: bytes, reason: str) -> Refused:
-    """Notes why a file with these bytes is not used."""
-    return Refused(file.name, reason, hashlib.sha256(data).hexdigest(), len(data))
+def cut(pixels: Pixels, box: tuple[int, int, int, int] | None) -> Pixels:
+    """The part of an image that is in a box: x, y, width, height.
+
+    Raises:
+        UndecodableImageError: the box is empty or not wholly inside.
+    """
+    if box is None:
+        return pixels
+    x, y, width, height = box
+    if width < 1 or height < 1 or x < 0 or y < 0 or x + width > pixels.shape[1] or y + height > pixels.shape[0]:
+        raise UndecodableImageError(
+            f"box {box} is not inside the image of {pixels.shape[1]} x {pixels.shape[0]} pixels"
+        )
+    return np.ascontiguousarray(pixels[y : y + height, x : x + width])
 
 
 def write_quarantine(folder: Path, refused: Iterable[Refused]) -> None:

@@ -1,8 +1,8 @@
 """Which split an image belongs to: seeded, stratified, and never changed by what arrives later."""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
 
 from pipeline.dataset.schema import Split
 
@@ -37,24 +37,40 @@ class SplitAssigner:
         self._val_fraction = 0.0 if "val" in splits else self._val_fraction
         self._test_fraction = 0.0 if "test" in splits else self._test_fraction
 
-    def assign(self, label: str, pixel_hashes: Iterable[str]) -> dict[str, Split]:
-        """Splits of new images of class `label` that the source puts in no split or in train."""
-        return {key: self._next(label) for key in sorted(pixel_hashes, key=self._rank)}
+    def assign(
+        self, label: str, pixel_hashes: Iterable[str], together: Mapping[str, Counter[str]] | None = None
+    ) -> dict[str, Split]:
+        """Splits of new images of class `label` that the source puts in no split or in train.
 
-    def _rank(self, pixel_hash: str) -> bytes:
+        Args:
+            together: for an image that stands for a group which must not be parted, how many of each class the group
+                has; the others stand for themselves.
+        """
+        single = Counter({label: 1})
+        return {
+            key: self._next(label, (together or {}).get(key, single)) for key in sorted(pixel_hashes, key=self.rank)
+        }
+
+    def count(self, split: Split, images: Counter[str]) -> None:
+        """Takes note of images that are in a split because others, which they must not be parted from, are."""
+        for name, number in images.items():
+            self._counts[name][split] += number
+
+    def rank(self, pixel_hash: str) -> bytes:
+        """Where an image stands in the order that images are placed in."""
         return hashlib.sha256(f"{self._seed}:{pixel_hash}".encode()).digest()
 
-    def _next(self, label: str) -> Split:
+    def _next(self, label: str, images: Counter[str]) -> Split:
         counts = self._counts[label]
         total = sum(counts.values()) + 1
         split: Split = "train"
-        if counts["train"]:
+        if all(self._counts[name]["train"] for name in images):
             quota = self._train_quota[label] if self._train_quota is not None else None
             if counts["test"] < int(self._test_fraction * total + 0.5):
                 split = "test"
             elif counts["val"] < int(self._val_fraction * total + 0.5) or counts["train"] == quota:
                 split = "val"
-        counts[split] += 1
+        self.count(split, images)
         return split
 
 

@@ -6,16 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.images import (
-    MAX_PIXELS,
-    UndecodableImageError,
-    decode,
-    decode_png,
-    encode_png,
-    fit,
-    is_grey,
-    pixel_hash,
-)
+from pipeline.decoding import MAX_PIXELS, UndecodableImageError, decode
+from pipeline.images import decode_png, encode_png, fit, is_grey, pixel_hash
 from tests.builders import picture, solid
 
 

@@ -25,6 +25,9 @@ _COLUMNS: dict[str, pa.DataType] = {
     "quality": pa.float32(),
     "width": pa.int32(),
     "height": pa.int32(),
+    "source_width": pa.int32(),
+    "source_height": pa.int32(),
+    "group": pa.string(),
 }
 
 
@@ -41,6 +44,8 @@ class Row:
         seed: seed that an augmented or synthetic image was made with.
         weight: weight of the row in the classifier's loss.
         quality: how near the image is to its class, 1 (best) to 0; real images have none.
+        source_width, source_height: pixels of a real image before it was brought to `width` x `height`.
+        group: what a real image must not be parted from by a split (patient, camera, series), if the source says so.
     """
 
     image: bytes
@@ -56,6 +61,9 @@ class Row:
     quality: float | None
     width: int
     height: int
+    source_width: int | None = None
+    source_height: int | None = None
+    group: str | None = None
 
 
 def make_row(

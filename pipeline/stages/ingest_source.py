@@ -1,16 +1,17 @@
 """Builds the source domain: images of another task whose knowledge is transferred; the same schema as the real data."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline import intake, source_lock, sources
+from pipeline import intake
 from pipeline.atomic import new_folder, write_json
 from pipeline.dataset import ShardWriter
-from pipeline.intake import Refused
 from pipeline.params import section
-from pipeline.progress import log, track
+from pipeline.progress import bar, log
+from pipeline.spool import class_names, obtain, settle_shape
 
 
 @section
@@ -31,24 +32,23 @@ def run(lock: Path, out: Path, metrics: Path, params: Params) -> None:
         UserError: the source does not hold what is pinned, or too little of it is usable.
     """
     pin = intake.open_pin(lock, "ingest_source", params.source)
-    names = intake.class_names(pin)
     total = sum(batch.files for batch in pin.batches)
+    shape = settle_shape(pin, params.image_size, params.channels, params.fit)
+    with bar("ingest_source", total, "image") as shown:
+        spools = [obtain(pin, number, shape, shown) for number in range(len(pin.batches))]
+    names = class_names(spools)
     if params.source != "none":
         intake.refuse_few_classes(params.source, names)
-    shape = intake.measure(pin, params.image_size, params.channels, params.fit)
-    labels = {name: label for label, name in enumerate(names)}
-    refused, seen = [], set()
+    refused, seen = [item for spool in spools for item in spool.refused], set()
     with new_folder(out) as folder:
-        for number in range(len(pin.batches)):
+        for number, spool in enumerate(spools):
+            label_of = [names.index(name) for name in spool.classes]
             with ShardWriter(folder, names, prefix=f"{number:05d}") as writer:
-                files = source_lock.pinned(pin, number, sources.files(pin.source))
-                for _, row in track(intake.accept(files, shape, labels), "ingest_source", pin.batches[number].files):
-                    if isinstance(row, Refused):
-                        refused.append(row)
-                    elif row.pixel_hash not in seen:
+                for row in spool.rows():
+                    if row.pixel_hash not in seen:
                         seen.add(row.pixel_hash)
-                        writer.add(row)
-        if not pin.batches:
+                        writer.add(replace(row, label=label_of[row.label]))
+        if not spools:
             with ShardWriter(folder, names):
                 pass
         intake.refuse_bad_files(params.source, refused, total, params.max_bad_fraction)

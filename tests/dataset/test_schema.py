@@ -14,7 +14,7 @@ from pipeline.dataset import Dataset, make_row
 from tests.builders import picture, solid
 
 COLUMNS = ["image", "label", "id", "pixel_hash", "split", "origin", "parent_id", "seed", "weight", "quality"]
-COLUMNS += ["width", "height"]
+COLUMNS += ["width", "height", "source_width", "source_height", "group"]
 
 
 def test_a_row_says_what_follows_from_its_pixels() -> None:

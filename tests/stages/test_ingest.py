@@ -214,10 +214,11 @@ def test_equal_runs_give_equal_bytes_from_a_folder_and_a_zip(tmp_path: Path) -> 
         assert digests(one.root / folder) == digests(packed.root / folder)
 
 
-def test_nothing_of_a_failed_run_replaces_an_earlier_one(tmp_path: Path) -> None:
+def test_nothing_of_a_failed_run_replaces_an_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = image_folder(tmp_path / "in", {"a": 6, "b": 6})
     before = digests(build(source, tmp_path / "out").root)
     (source / "a" / "000.png").unlink()
+    monkeypatch.setenv("COUNTERWEIGHT_CACHE", str(tmp_path / "another machine's"))
     with pytest.raises(UserError, match="no longer holds"):
         build(source, tmp_path / "out", scanned=True)
     assert digests(tmp_path / "out") == before

@@ -1,0 +1,106 @@
+import io
+import itertools
+import os
+import zipfile
+from pathlib import Path
+
+import cv2
+import imagehash
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.images import Pixels
+from pipeline.near_duplicates import correlation, near_pairs, perceptual_hash, thumbnail
+from tests.decoding.test_fast import encoded, photo
+from tests.tiny import ROOT
+
+
+def distance(one: Pixels, other: Pixels) -> int:
+    first, second = (perceptual_hash(thumbnail(pixels)) for pixels in (one, other))
+    assert first is not None
+    assert second is not None
+    return (first ^ second).bit_count()
+
+
+def test_pairs_are_those_that_comparing_all_with_all_finds() -> None:
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 2**64, 300, dtype=np.uint64)
+    hashes[100:200] = hashes[:100] ^ (np.uint64(1) << rng.integers(0, 64, 100, dtype=np.uint64))
+    hashes[200:250] = hashes[:50] ^ np.uint64(0x8000_0001_0001_0000)
+    for most in (0, 1, 2, 4, 6):
+        expected = {
+            (a, b) for a, b in itertools.combinations(range(300), 2) if int(hashes[a] ^ hashes[b]).bit_count() <= most
+        }
+        assert {tuple(pair) for pair in near_pairs(hashes, most).tolist()} == expected
+        new = {(a, b) for a, b in expected if b >= 150}
+        assert {tuple(pair) for pair in near_pairs(hashes, most, new_from=150).tolist()} == new
+
+
+def test_a_thousand_equal_hashes_are_a_chain() -> None:
+    pairs = near_pairs(np.full(1000, 7, np.uint64), 4)
+    assert pairs.tolist() == [[i, i + 1] for i in range(999)]
+    assert near_pairs(np.empty(0, np.uint64), 4).shape == (0, 2)
+
+
+def test_a_pair_of_groups_with_a_new_member_is_told() -> None:
+    hashes = np.array([0, 1, 0], np.uint64)  # 0 and 1 are old and alike; the third equals the first
+    found = {tuple(pair) for pair in near_pairs(hashes, 1, new_from=2).tolist()}
+    assert (0, 2) in found
+
+
+def test_it_agrees_with_the_reference_about_what_is_alike() -> None:
+    for seed in range(20):
+        picture = photo(seed, 96, 96)
+        again = np.asarray(Image.open(io.BytesIO(encoded(picture, "JPEG", quality=60))))
+        reference = imagehash.phash(Image.fromarray(picture)) - imagehash.phash(Image.fromarray(again))
+        assert abs(distance(picture, again) - reference) <= 4
+
+
+@pytest.mark.parametrize("change", ["jpeg", "half", "brighter"])
+def test_a_look_alike_is_near_and_another_picture_is_far(change: str) -> None:
+    near, far = [], []
+    for seed in range(30):
+        picture = photo(seed, 96, 96)
+        changed = {
+            "jpeg": lambda p=picture: np.asarray(Image.open(io.BytesIO(encoded(p, "JPEG", quality=50)))),
+            "half": lambda p=picture: cv2.resize(p, (48, 48), interpolation=cv2.INTER_AREA),
+            "brighter": lambda p=picture: cv2.convertScaleAbs(p, alpha=1.0, beta=12),
+        }[change]()
+        near.append(distance(picture, changed))
+        far.append(distance(picture, photo(seed + 100, 96, 96)))
+    assert np.mean(np.array(near) <= 4) >= 0.9
+    assert min(far) > 10
+
+
+def test_flat_and_tiny_images_are_not_compared() -> None:
+    assert perceptual_hash(thumbnail(np.full((40, 40), 90, np.uint8))) is None
+    assert perceptual_hash(thumbnail(photo(0, 16, 16))) is None
+
+
+def test_correlation_is_one_for_the_same_and_minus_one_for_the_negative() -> None:
+    small = thumbnail(photo(0))[None]
+    np.testing.assert_allclose(correlation(small, small), [1.0])
+    np.testing.assert_allclose(correlation(small, 255 - small), [-1.0])
+    np.testing.assert_allclose(correlation(small, small // 2 + 20), [1.0], atol=0.01)
+
+
+def test_real_photos_leak_between_train_and_test() -> None:
+    data = Path(os.environ.get("COUNTERWEIGHT_DATA", ROOT.parent / "shared" / "data")) / "cifar10-lt100.zip"
+    if not data.exists():
+        pytest.skip(f"needs {data.name} in COUNTERWEIGHT_DATA")
+    with zipfile.ZipFile(data) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".png") and "/automobile/" in f"/{name}"]
+        small = [
+            thumbnail(cv2.cvtColor(cv2.imdecode(np.frombuffer(archive.read(n), np.uint8), 1), cv2.COLOR_BGR2RGB))
+            for n in names
+        ]
+    found = [perceptual_hash(item) for item in small]
+    pairs = near_pairs(np.array([value or 0 for value in found], np.uint64), 4)
+    sure = correlation(np.stack([small[a] for a, _ in pairs]), np.stack([small[b] for _, b in pairs])) >= 0.9
+    leaks = [
+        (names[a], names[b])
+        for (a, b), ok in zip(pairs, sure, strict=True)
+        if ok and "train" in names[a] and "test" in names[b]
+    ]
+    assert leaks, "CIFAR-10 is known for look-alikes of its test images among the training images"
