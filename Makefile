@@ -2,7 +2,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run airflow test lint e2e bench clean lock .install .source
+.PHONY: help setup demo run airflow up down test lint e2e e2e-ceph e2e-cluster e2e-ui bench clean lock .install .source
 
 PYTHON ?= python3.11
 UV_VERSION := 0.13.9
@@ -13,8 +13,8 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 IN_VENV = set -eo pipefail; export DVC_NO_ANALYTICS=1 PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 help: ## list the targets
-	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
-		printf 'make %-8s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
+		printf 'make %-11s %s\n' "$$name" "$$text"; done
 
 # ------------------------------------------------------------ the environment
 
@@ -80,6 +80,12 @@ run: .source setup ## the same on your images: make run SOURCE=path [SOURCE_DOMA
 airflow: setup ## Airflow on this machine: the same graph nightly, or from a form; Ctrl-C stops it
 	@$(IN_VENV); exec python -m plugins.local
 
+up: ## a cluster in containers: Airflow, Celery workers, PostgreSQL, Redis, S3; says where it is and how to log in
+	@docker/stack.sh up
+
+down: ## stop that cluster; its data stay in Docker's volumes
+	@docker/stack.sh down
+
 .source:
 	@[ -n "$$SOURCE" ] || { echo "make: say where your images are: make run SOURCE=path/to/folder-or-zip" >&2; exit 1; }
 
@@ -90,6 +96,15 @@ test: setup ## the whole test suite; PYTEST_ARGS="-k name" for a part of it
 
 e2e: setup ## only the tests that run the whole pipeline
 	@$(IN_VENV); pytest -m e2e
+
+e2e-ceph: setup ## the bridge on Ceph's S3 gateway: atomic keys, workers without a shared disk, pushes that are cut off
+	@$(IN_VENV); pytest -m ceph tests/e2e/test_ceph.py
+
+e2e-cluster: setup ## one run on PostgreSQL, Redis, two schedulers and Celery workers, as docs/cluster.md has it
+	@$(IN_VENV); pytest -m cluster tests/cluster
+
+e2e-ui: setup ## a browser goes through Airflow's form, a run and its report; pictures in results/e2e-ui
+	@$(IN_VENV); pytest -m ui tests/airflow/test_ui.py
 
 lint: setup ## ruff, mypy, import contracts
 	@$(IN_VENV); ruff check .; ruff format --check .; mypy; lint-imports
