@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from plugins import planning, publish
 from plugins.airflow_settings import PAGES, aws_keys
 from plugins.failures import explain
+from plugins.lease import at_work
 from plugins.lock import StaleError
 from plugins.process import Command, CommandError
 from plugins.run_plan import RunPlan, make_slug
@@ -67,7 +68,9 @@ class BridgeOperator(BaseOperator):
         try:
             env = aws_keys(self.aws_conn_id) | self._git(settings.git)
             store = open_store(settings.runs, s3_credentials(env, settings.endpoint))
-            return self.step(Run(context, make_slug(str(context["run_id"])), store, settings, env))
+            run = Run(context, make_slug(str(context["run_id"])), store, settings, env)
+            with at_work(store, run.slug, self.task_id, self.log.info):
+                return self.step(run)
         except EXPECTED as error:
             failure = explain(error, settings)
             note = "; trying again may help" if failure.passing else ""

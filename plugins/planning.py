@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,34 +11,14 @@ from ruamel.yaml import YAML
 
 from plugins.checkout import check_committed, resolve, update_mirror
 from plugins.process import CommandError, run
+from plugins.references import published
 from plugins.run_plan import RunPlan
 from plugins.run_store import RunStore
 from plugins.settings import Settings
 from plugins.stage_run import Line, workspace
 
-EXPERIMENTS = "refs/exps"
 RECENT = 100
-
-
-@dataclass(frozen=True)
-class Published:
-    """A run that was published: its slug, the commit that holds its lock, and the code commit that it is based on."""
-
-    slug: str
-    commit: str
-    code: str
-
-
-def published_runs(settings: Settings, env: Mapping[str, str] | None = None) -> list[Published]:
-    """All published runs on the git remote, newest first."""
-    return _published(update_mirror(settings.git, settings.mirrors, env))
-
-
-def _published(mirror: Path) -> list[Published]:
-    form = "--format=%(refname) %(objectname) %(parent)"
-    lines = run(["git", "for-each-ref", "--sort=-committerdate", form, EXPERIMENTS], mirror)
-    rows = [line.split() for line in lines if line.strip()]
-    return [Published(ref.rpartition("/")[2], commit, code) for ref, commit, code in rows]
+NULL = "tag:yaml.org,2002:null"
 
 
 def scan(
@@ -71,7 +51,7 @@ def scan(
     mirror = update_mirror(settings.git, settings.mirrors, env)
     commit = resolve(mirror, settings.git, revision)
     check_committed(settings.git, commit)
-    runs = _published(mirror)
+    runs = published(mirror)
     params_yaml = changed(_show(mirror, commit, "params.yaml"), changes)
     # Batches go on from the newest run on the same sources: a run on others in between must not reset them.
     same = (run for run in runs[:RECENT] if _sources(_show(mirror, run.commit, "params.yaml")) == _sources(params_yaml))
@@ -84,7 +64,7 @@ def scan(
         params_yaml=params_yaml,
         source_json=_show(mirror, known.commit if known else commit, "source.json"),
         starting_lock=_show(mirror, newest.commit, "dvc.lock") if newest else "",
-        started_from=newest.slug if newest else "",
+        started_from=str(newest.slug) if newest else "",
     )
     with workspace(plan, "scan", settings, env or {}) as space:
         space.overlay(plan, {})
@@ -104,6 +84,7 @@ def changed(text: str, changes: Mapping[str, Any]) -> str:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
+    yaml.representer.add_representer(type(None), lambda form, _: form.represent_scalar(NULL, "null"))
     content = yaml.load(text)
     for key, value in changes.items():
         *path, last = key.split(".")

@@ -9,14 +9,13 @@ from collections.abc import Mapping
 
 from plugins import lock as locks
 from plugins.checkout import update_mirror
-from plugins.planning import EXPERIMENTS
 from plugins.process import CommandError, run
+from plugins.references import AUTHOR, EXPERIMENTS, published
 from plugins.run_plan import RunPlan, load_fragments
 from plugins.run_store import RunStore
 from plugins.settings import Settings
 from plugins.stage_run import Line, Workspace, workspace
 
-AUTHOR = {"NAME": "counterweight", "EMAIL": "counterweight@localhost"}
 PUBLISHED_FILES = ("dvc.lock", "params.yaml", "source.json")
 
 
@@ -47,10 +46,17 @@ def publish(
 
 
 def promote(plan: RunPlan, commit: str, settings: Settings, *, line: Line, env: Mapping[str, str] | None = None) -> str:
-    """Tags a published run as promoted on the git remote; returns the tag's name."""
+    """Tags a published run as promoted on the git remote; returns the tag's name.
+
+    Raises:
+        ValueError: the run is not published, or has been removed since.
+        CommandError: git refused.
+    """
     tag = f"promoted/{plan.slug}"
     variables = {**os.environ, **(env or {})}
     mirror = update_mirror(settings.git, settings.mirrors, env)
+    if plan.slug not in {ref.slug for ref in published(mirror)}:
+        raise ValueError(f"promote: run {plan.slug} is not published (any more); run it again")
     run(["git", "push", "--quiet", settings.git, f"{commit}:refs/tags/{tag}"], mirror, line, variables)
     line(f"promote: {tag} is {commit}")
     return tag
