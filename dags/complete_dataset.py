@@ -1,4 +1,4 @@
-"""Completes the data set every night, or when triggered with the form: one task a stage of dvc.yaml.
+"""Completes the data set every night, when images arrive, or from the form: one task a stage of dvc.yaml.
 
 DVC says what is stale; every task works in a checkout of its own and shares nothing with the others but git and the
 object store. The run is always published as an experiment, and then handed over to the DAG promote_data_set.
@@ -12,7 +12,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import DAG
 from airflow.timetables.trigger import CronTriggerTimetable
 
-from plugins import form
+from plugins import form, watch
 from plugins.airflow_settings import CONNECTIONS, TRY_AGAIN
 from plugins.dvc_graph import read_graph
 from plugins.operators import DvcStageOperator, PublishOperator, ScanOperator
@@ -23,7 +23,7 @@ NIGHTLY = CronTriggerTimetable("0 2 * * *", timezone=os.environ.get("COUNTERWEIG
 
 with DAG(
     "complete_dataset",
-    schedule=NIGHTLY,
+    schedule=watch.schedule(NIGHTLY),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,

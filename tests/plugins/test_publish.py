@@ -152,6 +152,15 @@ def test_a_promoted_run_bears_a_tag(night: Night) -> None:
         assert night.git(Path(night.url), "rev-parse", f"refs/tags/{tag}") == commit
 
 
+def test_a_run_that_was_removed_is_not_promoted(night: Night) -> None:
+    night.send("make", "use")
+    commit = night.publish()
+    night.git(Path(night.url), "update-ref", "-d", reference(night.plan))
+    with pytest.raises(ValueError, match=f"^promote: run {night.plan.slug} is not published"):
+        promote(night.plan, commit, night.settings(), line=lambda _: None)
+    assert night.git(Path(night.url), "tag") == ""
+
+
 def test_a_slug_is_a_name_that_git_takes_and_no_two_runs_share(night: Night) -> None:
     run_ids = [
         "manual__2026-01-02T02:00:00+00:00",
