@@ -86,6 +86,9 @@ def _add_option(parser: argparse.ArgumentParser, parameter: inspect.Parameter, h
     if required and hint is str:
         parser.add_argument(parameter.name)
         return
+    if required and hint == tuple[str, ...]:
+        parser.add_argument(parameter.name, nargs="+", action=_AsTuple)
+        return
     if hint is bool:
         parser.add_argument(flag, action="store_true")
         return

@@ -2,7 +2,8 @@
 
 import difflib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,8 +12,10 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from pipeline.atomic import new_file
 from pipeline.errors import UserError
 
+NULL = "tag:yaml.org,2002:null"
 T = TypeVar("T")
 
 section: Callable[[type[T]], type[T]] = pydantic_dataclass(  # type: ignore[assignment]
@@ -36,6 +39,19 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold one section a stage, got {type(content).__name__}")
     return content
+
+
+@contextmanager
+def edited(path: Path) -> Iterator[Any]:
+    """Yields the file's content to be changed in place; it is written back whole, its comments kept."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.representer.add_representer(type(None), lambda form, _: form.represent_scalar(NULL, "null"))
+    content = yaml.load(path)
+    yield content
+    with new_file(path) as temporary:
+        yaml.dump(content, temporary)
 
 
 def build(kind: type[T], values: Any, where: str) -> T:

@@ -53,11 +53,14 @@ class FileDigest:
 
 
 def digest_of(file: SourceFile, data: bytes | None = None) -> FileDigest:
-    """Measures a file's bytes, read unless given, or the identity of a computed image."""
+    """Measures a file's bytes, read unless given, or the identity of a computed image; and what a list says of it."""
     pinned = file.identity
     if pinned is None:
         pinned = read_bytes(file) if data is None else data
-    return FileDigest(file.name, len(pinned), hashlib.sha256(pinned).hexdigest())
+    total = hashlib.sha256(pinned)
+    if file.listed:
+        total.update(json.dumps([file.label, file.split, file.group]).encode())
+    return FileDigest(file.name, len(pinned), total.hexdigest())
 
 
 def make_batch(files: Iterable[FileDigest]) -> Batch:

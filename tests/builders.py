@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import zstandard
 
 from pipeline.commands import scan as scan_command
 from pipeline.dataset import Dataset, Row, ShardWriter, make_row
@@ -69,6 +70,13 @@ def tar_of(folder: Path, path: Path, top: str = "", mode: str = "w", names: Iter
             member.size = file.stat().st_size
             archive.addfile(member, io.BytesIO(file.read_bytes()))
     return path
+
+
+def zst_of(path: Path) -> Path:
+    """Packs a file by zstd, beside it."""
+    packed = path.with_name(f"{path.name}.zst")
+    packed.write_bytes(zstandard.ZstdCompressor().compress(path.read_bytes()))
+    return packed
 
 
 def _files(folder: Path) -> Iterator[Path]:

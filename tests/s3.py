@@ -96,6 +96,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             process.terminate()
 
 
+@pytest.fixture
+def server_in_env(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """`server`, which boto3 finds by itself in this process's environment."""
+    for name, value in server.env.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "COUNTERWEIGHT_S3_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    return server
+
+
 def free_port() -> int:
     """A port of loopback that nothing listens on."""
     with socket.socket() as free:

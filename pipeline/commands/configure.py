@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 from pipeline import params, sources
-from pipeline.atomic import new_file
 from pipeline.errors import UserError
 from pipeline.progress import log
 
@@ -31,12 +28,7 @@ def run(source: str, params_file: Path, *, source_domain: str | None = None) -> 
             raise UserError(f"{params_file}: has no {stage}.source to set; `git diff` shows what became of it")
     if all(sections[stage]["source"] == value for stage, value in wanted.items()):
         return
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    content = yaml.load(params_file)
-    for stage, value in wanted.items():
-        content[stage]["source"] = value
-    with new_file(params_file) as temporary:
-        yaml.dump(content, temporary)
+    with params.edited(params_file) as content:
+        for stage, value in wanted.items():
+            content[stage]["source"] = value
     log(f"configure: {params_file}: ingest.source = {source}, ingest_source.source = {domain}")

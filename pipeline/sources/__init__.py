@@ -30,6 +30,7 @@ class SourceFile:
         group: what the file must not be parted from by a split (patient, camera, series), if the source says so.
         box: x, y, width and height in pixels of the part of the file that is the image, if it is a part.
         identity: what pins an image that is computed, not stored: its pixels may differ a little between processors.
+        listed: label, split and group stand in a list that may change while the file does not: they are pinned too.
     """
 
     name: str
@@ -39,20 +40,28 @@ class SourceFile:
     group: str | None = None
     box: tuple[int, int, int, int] | None = None
     identity: bytes | None = None
+    listed: bool = False
 
 
 def find(source: str) -> ModuleType:
     """The module that reads `source`.
 
     Raises:
-        UserError: no kind of source accepts it.
+        UserError: no kind of source accepts it, or more than one.
     """
-    for module in registry.modules(__name__).values():
-        if module.accepts(source):
-            return module
-    kinds = ", ".join(registry.names(__name__))
-    fault = "is damaged or of no known kind" if Path(source).exists() else "does not exist"
-    raise UserError(f"source {source!r} {fault}; known kinds: {kinds}")
+    found = {name: module for name, module in registry.modules(__name__).items() if module.accepts(source)}
+    if len(found) > 1:
+        raise UserError(f"source {source!r} may be read as {' or as '.join(found)}; name one file in it, or part them")
+    if not found:
+        kinds = ", ".join(registry.names(__name__))
+        fault = "is damaged or of no known kind" if Path(source).exists() else "does not exist"
+        raise UserError(f"source {source!r} {fault}; known kinds: {kinds}")
+    return next(iter(found.values()))
+
+
+def claimed(source: str, besides: str) -> bool:
+    """Whether a kind other than `besides` (a module's name) accepts `source`, for the kinds that take what is left."""
+    return any(module.accepts(source) for module in registry.modules(__name__).values() if module.__name__ != besides)
 
 
 def files(source: str) -> Iterator[SourceFile]:

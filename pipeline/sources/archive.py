@@ -1,40 +1,38 @@
 """A zip or tar archive of an ImageFolder, read in place: nothing is unpacked to disk.
 
-Archives are hostile until shown otherwise: absolute names, `..`, links and members that unpack to more than
-`MAX_MEMBER_BYTES` are refused.
+A tar may be packed by gzip, bzip2, xz or zstd. Archives are hostile until shown otherwise: see `_tar`.
 """
 
 import lzma
-import tarfile
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from pipeline import sources
 from pipeline.errors import UserError
-from pipeline.sources import SourceFile
+from pipeline.sources import SourceFile, _tar
+from pipeline.sources._tar import MAX_MEMBER_BYTES, refuse_bomb, refuse_hostile, unpacked_limit
 from pipeline.sources.imagefolder import common_folder, is_image, place, split_folders
 
-MAX_MEMBER_BYTES = 256 * 2**20
 _DAMAGE = (
     zipfile.BadZipFile,
-    tarfile.TarError,
     zlib.error,
     lzma.LZMAError,
     EOFError,
     RuntimeError,  # encrypted, or a compression that does not exist
     OSError,
+    ValueError,  # this and the next: names and numbers in a header that are none
+    struct.error,
 )
 
 
 def accepts(source: str) -> bool:
-    """True for a file that is a zip or tar archive."""
+    """True for a file that is a zip or tar archive and no WebDataset shard."""
     path = Path(source)
-    try:
-        return path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
-    except _DAMAGE:
-        return False
+    return path.is_file() and (zipfile.is_zipfile(path) or _tar.is_tar(path)) and not sources.claimed(source, __name__)
 
 
 def files(source: str) -> Iterator[SourceFile]:
@@ -44,18 +42,22 @@ def files(source: str) -> Iterator[SourceFile]:
         UserError: a member that is hostile, or no class folder.
     """
     path = Path(source)
-    try:
-        yield from _zip_files(path) if zipfile.is_zipfile(path) else _tar_files(path)
-    except _DAMAGE as error:
-        raise UserError(f"{path}: is a damaged archive ({error or type(error).__name__})") from None
+    yield from _zip_files(path) if zipfile.is_zipfile(path) else _tar_files(path)
 
 
 def _zip_files(path: Path) -> Iterator[SourceFile]:
-    with zipfile.ZipFile(path) as archive:
+    try:
+        archive = zipfile.ZipFile(path)
+    except _DAMAGE as error:
+        raise UserError(f"{path}: is a damaged archive ({error or type(error).__name__})") from None
+    with archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
+        limit = unpacked_limit(path)
+        if sum(member.file_size for member in members) > limit:
+            refuse_bomb(path, limit)
         for member in members:
             is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
-            _refuse_hostile(path, member.filename, member.file_size, is_link)
+            refuse_hostile(path, member.filename, member.file_size, is_link)
         by_name = {_plain(member.filename): member for member in members if is_image(member.filename)}
         for file in _laid_out(path, sorted(by_name)):
             yield SourceFile(**{**vars(file), "read": partial(_read_zip, path, archive, by_name[file.name])})
@@ -73,30 +75,10 @@ def _read_zip(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> 
 
 
 def _tar_files(path: Path) -> Iterator[SourceFile]:
-    with tarfile.open(path) as archive:
-        members = [member for member in archive if not member.isdir()]
-        _refuse_cut_off(archive)
-        for member in members:
-            _refuse_hostile(path, member.name, member.size, not member.isfile())
-        by_name = {_plain(member.name): member for member in members if is_image(member.name)}
+    with _tar.Stream(path) as stream:
+        by_name = {_plain(member.name): member for member in _tar.members(path, stream) if is_image(member.name)}
         for file in _laid_out(path, list(by_name)):
-            yield SourceFile(**{**vars(file), "read": partial(_read_tar, archive, by_name[file.name])})
-
-
-def _read_tar(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = archive.extractfile(member)
-    assert file is not None, "a regular member has content"
-    return file.read()
-
-
-def _refuse_cut_off(archive: tarfile.TarFile) -> None:
-    """Refuses what `tarfile` takes for the end: a damaged header, or no end at all; reads on, for gzip's checksum."""
-    assert archive.fileobj is not None, "the archive is open"
-    archive.fileobj.seek(archive.offset)
-    if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise tarfile.ReadError(f"no member and no end at byte {archive.offset}")
-    while archive.fileobj.read(2**20):
-        pass
+            yield SourceFile(**{**vars(file), "read": partial(_tar.read, stream, by_name[file.name])})
 
 
 def _plain(name: str) -> str:
@@ -115,13 +97,3 @@ def _laid_out(path: Path, names: list[str]) -> Iterator[SourceFile]:
             yield SourceFile(name=name, label=label, split=split, read=bytes)
     if not found:
         raise UserError(f"{path}: holds no class folder; expected CLASS/IMAGE or train/CLASS/IMAGE inside")
-
-
-def _refuse_hostile(path: Path, name: str, size: int, is_link: bool) -> None:
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if name.startswith(("/", "\\")) or ".." in parts or (parts and ":" in parts[0]):
-        raise UserError(f"{path}: refused, since {name!r} points outside the archive")
-    if is_link:
-        raise UserError(f"{path}: refused, since {name!r} is a link or a device, not a file")
-    if size > MAX_MEMBER_BYTES:
-        raise UserError(f"{path}: refused, since {name!r} unpacks to {size} bytes, more than {MAX_MEMBER_BYTES}")

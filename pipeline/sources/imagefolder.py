@@ -2,12 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 
+from pipeline import sources
 from pipeline.dataset.schema import Split
 from pipeline.errors import UserError
 from pipeline.images import SUFFIXES
 from pipeline.sources import SourceFile
+from pipeline.sources._named import read_file
 
 SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",
@@ -21,8 +24,8 @@ SPLIT_FOLDERS: dict[str, Split] = {
 
 
 def accepts(source: str) -> bool:
-    """True for a folder."""
-    return Path(source).is_dir()
+    """True for a folder that no other kind accepts."""
+    return Path(source).is_dir() and not sources.claimed(source, __name__)
 
 
 def files(source: str) -> Iterator[SourceFile]:
@@ -39,7 +42,7 @@ def files(source: str) -> Iterator[SourceFile]:
     for name in sorted(names):
         split, label = place(name, prefix, has_splits)
         if label is not None:
-            yield SourceFile(name=name, label=label, split=split, read=(root / name).read_bytes)
+            yield SourceFile(name=name, label=label, split=split, read=partial(read_file, root / name))
 
 
 def common_folder(names: list[str]) -> str:

@@ -4,7 +4,8 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from pipeline import sources
-from pipeline.images import decode, pixel_hash
+from pipeline.decoding import decode
+from pipeline.images import pixel_hash
 
 
 def test_all_1797_digits_with_120_of_each_to_test_on() -> None:

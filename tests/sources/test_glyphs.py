@@ -4,7 +4,7 @@ from itertools import islice
 import numpy as np
 
 from pipeline import sources
-from pipeline.images import decode
+from pipeline.decoding import decode
 from pipeline.sources.glyphs import SIDE
 
 
