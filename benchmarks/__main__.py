@@ -12,11 +12,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 def main() -> None:
     """Runs everything."""
-    from benchmarks import reading, training
+    from benchmarks import augmentation, augmentation_memory, reading, training
 
     with TemporaryDirectory() as folder:
         os.environ["COUNTERWEIGHT_CACHE"] = str(Path(folder) / "cache")
-        results = [*reading.run(Path(folder)), *training.run()]
+        results = [*reading.run(Path(folder)), *training.run(), *augmentation.run()]
+        results.append(augmentation_memory.run(Path(folder)))
     for result in results:
         mark = "ok" if result.ratio >= result.target else "below"
         print(

@@ -32,7 +32,8 @@ from pipeline.training.batches import (
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.device import device, threads_for
 from pipeline.training.loop import Point, Schedule, train
-from pipeline.transforms.affine import Affine, augment
+from pipeline.transforms.augmentation import augment_batch
+from pipeline.transforms.policy import Policy
 
 REMEMBERED = 1000
 
@@ -54,7 +55,7 @@ class Params:
     schedule: Schedule
     class_balance: Annotated[float, Field(ge=0, le=1)]
     source_share: Annotated[float, Field(ge=0, lt=1)]
-    augmentation: Affine
+    augmentation: Policy
 
     @field_validator("generators")
     @classmethod
@@ -116,7 +117,7 @@ def _batches(store: PixelStore, source: PixelStore | None, params: Params) -> Ca
         rows = weighted_rows(cumulative, size - from_source, derive(params.seed, "rows"), step)
         rng = torch.Generator().manual_seed(derive(params.seed, "augmentation", step))
         batch = gather(store, rows)
-        batch = batch._replace(images=augment(batch.images, params.augmentation, rng))
+        batch = batch._replace(images=augment_batch(batch.images, params.augmentation, rng))
         if source is None:
             return batch
         extra = gather(source, epoch_rows(len(source), from_source, derive(params.seed, "source"), step))

@@ -17,7 +17,9 @@ from pipeline.seeds import derive
 from pipeline.training.batches import Batch, concatenate, epoch_rows, gather
 from pipeline.training.device import device
 from pipeline.training.loop import Point, Schedule, train
-from pipeline.transforms.affine import Affine, augment
+from pipeline.transforms.augmentation import augment_batch
+from pipeline.transforms.mixing import Mixing, mix
+from pipeline.transforms.policy import Policy
 
 
 @section
@@ -28,11 +30,13 @@ class Recipe:
         schedule: number and size of updates.
         augmentation: on-the-fly changes.
         label_smoothing: share of each label that is spread over the classes, for each loss that has one.
+        mixing: of two images and their labels, after those changes.
     """
 
     schedule: Schedule
-    augmentation: Affine
+    augmentation: Policy
     label_smoothing: dict[str, Annotated[float, Field(ge=0, lt=1)]]
+    mixing: Mixing = Mixing()
 
     @field_validator("label_smoothing")
     @classmethod
@@ -77,10 +81,10 @@ class ClassifierTask(nn.Module):
     real_counts: Tensor
     added_counts: Tensor
 
-    def __init__(self, network: Network, loss: str, data: TrainingData, recipe: Recipe) -> None:
+    def __init__(self, network: Network, loss: str, data: TrainingData, recipe: Recipe, seed: int) -> None:
         super().__init__()
         self.network = network
-        self._loss, self._recipe, self._how = losses.get(loss), recipe, data.how
+        self._loss, self._recipe, self._how, self._seed = losses.get(loss), recipe, data.how, seed
         self._smoothing = recipe.label_smoothing.get(loss, 0.0)
         num_classes = network.head.out_features
         self.register_buffer("real_counts", _counts(data.real.labels[data.rows], num_classes))
@@ -92,16 +96,32 @@ class ClassifierTask(nn.Module):
         return {"classifier": list(self.network.parameters())}
 
     def loss(self, _player: str, batch: Batch, progress: float) -> Tensor:
-        """The loss of one update."""
-        logits, smoothing = self.network(batch.images), self._smoothing
-        size = self._recipe.schedule.batch_size
-        total = self._loss(logits[:size], batch.labels[:size], self.real_counts, smoothing).mean()
-        if self._how is None or len(batch.labels) == size:
+        """The loss of one update; where images are mixed, that of both labels in their shares."""
+        if not self._recipe.mixing.on:
+            return self._loss_of(self.network(batch.images), batch.labels, batch.weights, progress)
+        step = round(progress * self._recipe.schedule.steps)
+        rng = np.random.default_rng(derive(self._seed, "mixing", step))
+        partners = self._partners(len(batch.labels)).to(batch.labels.device)
+        images, share = mix(batch.images, partners, self._recipe.mixing, rng)
+        logits = self.network(images)
+        own = self._loss_of(logits, batch.labels, batch.weights, progress)
+        others = self._loss_of(logits, batch.labels[partners], batch.weights[partners], progress)
+        return share * own + (1 - share) * others
+
+    def _loss_of(self, logits: Tensor, labels: Tensor, weights: Tensor, progress: float) -> Tensor:
+        size, smoothing = self._recipe.schedule.batch_size, self._smoothing
+        total = self._loss(logits[:size], labels[:size], self.real_counts, smoothing).mean()
+        if self._how is None or len(labels) == size:
             return total
-        values = self._loss(logits[size:], batch.labels[size:], self.added_counts, smoothing)
-        weights = batch.weights[size:]
+        values = self._loss(logits[size:], labels[size:], self.added_counts, smoothing)
+        weights = weights[size:]
         weight = self._how.weight + progress * (self._how.final_weight - self._how.weight)
         return total + weight * (values * weights).sum() / weights.sum()
+
+    def _partners(self, num_images: int) -> Tensor:
+        """The image before, real ones among themselves: batches are in random order already."""
+        rows, size = torch.arange(num_images), self._recipe.schedule.batch_size
+        return torch.cat([rows[:size].roll(1), rows[size:].roll(1)])
 
 
 def fit(
@@ -116,9 +136,9 @@ def fit(
             extra = gather(data.added, epoch_rows(len(data.added), data.how.batch_size, derive(seed, "added"), step))
             batch = concatenate(batch, extra)
         rng = torch.Generator().manual_seed(derive(seed, "augmentation", step))
-        return batch._replace(images=augment(batch.images, recipe.augmentation, rng))
+        return batch._replace(images=augment_batch(batch.images, recipe.augmentation, rng))
 
-    task = ClassifierTask(network, loss, data, recipe).to(device())
+    task = ClassifierTask(network, loss, data, recipe, seed).to(device())
     trained, points = train(task, batch_at, recipe.schedule, seed=seed, label=label, show=show)
     result: Network = trained.network  # type: ignore[assignment]
     return result, points

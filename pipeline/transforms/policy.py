@@ -1,67 +1,127 @@
-"""Augmentations that are stored: an Albumentations pipeline, seeded for each image."""
+"""What may happen to an image and how much; the files of `policies` are policies that one can name."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any
 
-import albumentations as A
-import cv2
-import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field, TypeAdapter, model_validator
+from pydantic_core import ArgsKwargs, PydanticCustomError
 
-from pipeline.images import Pixels
-from pipeline.params import section
-from pipeline.transforms.affine import Border, Share
+from pipeline import params
+from pipeline.params import did_you_mean, section
+from pipeline.transforms import by_name
+from pipeline.transforms.geometry import Border
 
-_BORDER = {"black": cv2.BORDER_CONSTANT, "edge": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT_101}
+FOLDER = Path(__file__).parent / "policies"
+MOVES = ("rotation_degrees", "shift", "scale", "shear", "horizontal_flip", "vertical_flip", "crop")
+RECOLOURS = ("brightness", "contrast", "saturation", "hue", "channel_mix")
+_TOP = {"rotation_degrees": 180.0, "scale": 0.95, "crop": 0.95, "hue": 0.5}
+_FLIPS = ("horizontal_flip", "vertical_flip")
+
+Share = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+
+
+def names() -> list[str]:
+    """The policies that can be named."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def _known(name: str) -> str:
+    if name not in names():
+        told = f"a policy ({', '.join(names())}{did_you_mean(name, names())})"
+        raise PydanticCustomError("policy", "{told}", {"told": told})
+    return name
 
 
 @section
 class Policy:
-    """The four changes that everyone uses, in this order.
+    """Ranges of the random changes; each is drawn uniformly from -x to x.
 
     Attributes:
-        rotation_degrees: turn, uniformly from -x to x.
+        name: a file of `policies`; what is given beside the name counts instead of what the file says.
+        rotation_degrees: turn around the centre.
+        shift: share of the side.
+        scale: relative change of size, drawn for each axis.
+        shear: slant along x.
         horizontal_flip, vertical_flip: probability of a mirror image.
         crop: the most of the area that is cut away before scaling back.
-        brightness, contrast, saturation: relative changes from -x to x; hue: turn in shares of the colour circle.
+        brightness, contrast, saturation: relative changes, contrast about the image's mean, saturation about grey.
+        hue: turn in shares of the colour circle; unlike one in HSV it keeps the luma.
+        channel_mix: share of each channel that goes to each other one.
         border: what lies outside the image.
+        extra: transforms of Albumentations, after all others.
+        pick: at most so many of the changes happen to one image, drawn anew for each; 0: all.
+        magnitude: what all ranges, but for the probabilities and `extra`, are multiplied by.
     """
 
-    rotation_degrees: Annotated[float, Field(ge=0, le=180)]
-    horizontal_flip: Share
-    vertical_flip: Share
-    crop: Annotated[float, Field(ge=0, lt=1)]
-    brightness: Share
-    contrast: Share
-    saturation: Share
-    hue: Annotated[float, Field(ge=0, le=0.5)]
-    border: Border
+    name: Annotated[str, AfterValidator(_known)] = "none"
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
+    shift: Share = 0.0
+    scale: BelowOne = 0.0
+    shear: Share = 0.0
+    horizontal_flip: Share = 0.0
+    vertical_flip: Share = 0.0
+    crop: BelowOne = 0.0
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+    saturation: Share = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    channel_mix: Share = 0.0
+    border: Border = "black"
+    extra: list[Annotated[dict[str, Any], AfterValidator(by_name.check)]] = field(default_factory=list)
+    pick: Annotated[int, Field(ge=0)] = 0
+    magnitude: Annotated[float, Field(ge=0)] = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_the_file(cls, given: Any) -> Any:
+        """What is given, over what the named file says."""
+        values = (given.kwargs or {}) if isinstance(given, ArgsKwargs) else given
+        if isinstance(values, dict) and values.get("name") in names():
+            return params.read(FOLDER / f"{values['name']}.yaml") | values
+        return given
+
+    def span(self, change: str) -> float:
+        """The most of a change (or the probability of a flip), magnitude included."""
+        value: float = getattr(self, change)
+        return value if change in _FLIPS else min(value * self.magnitude, max(value, _TOP.get(change, 1.0)))
+
+    @property
+    def moves(self) -> bool:
+        """Whether it may move pixels."""
+        return any(self.span(change) for change in MOVES)
+
+    @property
+    def recolours(self) -> bool:
+        """Whether it may change colours."""
+        return any(self.span(change) for change in RECOLOURS)
 
 
-def build(policy: Policy, height: int, width: int) -> A.Compose:
-    """The pipeline for images of one size."""
-    crop = A.RandomResizedCrop(
-        (height, width), scale=(1 - policy.crop, 1.0), ratio=(0.85, 1.18), p=float(policy.crop > 0)
-    )
-    colour = A.ColorJitter(
-        brightness=(1 - policy.brightness, 1 + policy.brightness),
-        contrast=(1 - policy.contrast, 1 + policy.contrast),
-        saturation=(1 - policy.saturation, 1 + policy.saturation),
-        hue=(-policy.hue, policy.hue),
-        p=1.0,
-    )
-    return A.Compose(
-        [
-            A.Rotate((-policy.rotation_degrees, policy.rotation_degrees), border_mode=_BORDER[policy.border], p=1.0),
-            A.HorizontalFlip(p=policy.horizontal_flip),
-            A.VerticalFlip(p=policy.vertical_flip),
-            crop,
-            colour,
-        ]
-    )
+def values_of(policy: Policy) -> dict[str, Any]:
+    """All of a policy, as it could stand in params.yaml."""
+    values: dict[str, Any] = TypeAdapter(Policy).dump_python(policy)
+    return values
 
 
-def apply(pipeline: A.Compose, pixels: Pixels, seed: int) -> Pixels:
-    """Changes one image; equal seeds give equal pixels."""
-    pipeline.set_random_seed(seed)
-    image = pipeline(image=pixels if pixels.ndim == 3 else pixels[..., None])["image"]
-    return np.ascontiguousarray(image.reshape(pixels.shape)).astype(np.uint8, copy=False)
+def overridden(policy: Policy, values: dict[str, Any]) -> dict[str, Any]:
+    """Values of a policy with others instead; where these name a policy, it is that one with them."""
+    return values if "name" in values else values_of(policy) | values
+
+
+def beyond(policy: Policy, limits: Mapping[str, float], where: str, limits_at: str) -> list[str]:
+    """What a policy does that a data set's labels would not survive, in a line each."""
+    found = [
+        f"{where}.{change} is {policy.span(change):g}, beyond {limits_at}.{change}, {limit:g}"
+        for change, limit in limits.items()
+        if policy.span(change) > limit
+    ]
+    found += [
+        f"{where}.extra.{number}: {spec['name']} would get around {limits_at}.{change}, {limit:g}; "
+        f"use the policy's own {change}"
+        for number, spec in enumerate(policy.extra)
+        for change, limit in limits.items()
+        if spec["name"] in by_name.SAME_AS[change]
+    ]
+    return found

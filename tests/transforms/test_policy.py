@@ -1,88 +1,131 @@
 from typing import Any
 
-import numpy as np
 import pytest
 
-from pipeline.transforms import policy
-from tests.builders import picture
-from tests.tiny import merged
+from pipeline import params
+from pipeline.errors import UserError
+from pipeline.transforms import policy as policies
+from pipeline.transforms.policy import MOVES, RECOLOURS, Policy, beyond, names, overridden, values_of
 
-OFF: dict[str, Any] = {
-    "rotation_degrees": 0.0,
-    "horizontal_flip": 0.0,
-    "vertical_flip": 0.0,
-    "crop": 0.0,
-    "brightness": 0.0,
-    "contrast": 0.0,
-    "saturation": 0.0,
-    "hue": 0.0,
-    "border": "black",
-}
-COLOUR = picture(2, 5, 16, 16)
-GREY = COLOUR[..., 0].copy()
+FLIPS = ("horizontal_flip", "vertical_flip")
 
 
-def changed(pixels: np.ndarray, seed: int = 0, **changes: Any) -> np.ndarray:
-    chosen = policy.Policy(**merged(OFF, changes))
-    return policy.apply(policy.build(chosen, *pixels.shape[:2]), pixels, seed)
+def built(**values: Any) -> Policy:
+    return params.build(Policy, values, "params.yaml: augment.policy")
 
 
-@pytest.mark.parametrize("pixels", [COLOUR, GREY], ids=["colour", "grey"])
-def test_nothing_asked_for_changes_nothing(pixels: np.ndarray) -> None:
-    np.testing.assert_array_equal(changed(pixels), pixels)
+def problem(**values: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        built(**values)
+    (line,) = str(caught.value).splitlines()
+    return line.removeprefix("params.yaml: augment.policy")
 
 
-@pytest.mark.parametrize("pixels", [COLOUR, GREY], ids=["colour", "grey"])
+# ------------------------------------------------------------ the registry
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_policy_can_be_named_and_stored(name: str) -> None:
+    chosen = built(name=name)
+    assert chosen.name == name
+    assert chosen.magnitude == 1.0  # left to the user and to tuning
+    assert chosen.moves or chosen.recolours or name == "none"
+    assert built(**values_of(chosen)) == chosen
+    own = params.read(policies.FOLDER / f"{name}.yaml")
+    assert {key: value for key, value in values_of(chosen).items() if key in own} == own
+
+
+def test_the_policies_that_are_promised() -> None:
+    assert {"digits", "medical", "none", "standard", "strong", "trivial"} <= set(names())
+    assert not built(name="none").moves
+    medical = built(name="medical")
+    assert not medical.recolours
+    assert not medical.extra
+    assert all(built(name=name).span(flip) == 0 for name in ("medical", "digits") for flip in FLIPS)
+    assert built(name="trivial").pick == 1
+    standard, strong = built(name="standard"), built(name="strong")
+    assert all(strong.span(change) >= standard.span(change) for change in (*MOVES, *RECOLOURS))
+
+
+def test_a_file_in_the_folder_is_a_policy(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.yaml").write_text("rotation_degrees: 7\n", encoding="utf-8")
+    monkeypatch.setattr(policies, "FOLDER", tmp_path)
+    assert names() == ["mine"]
+    assert built(name="mine").rotation_degrees == 7
+    (tmp_path / "mine.yaml").write_text("rotaton: 7\n", encoding="utf-8")
+    assert problem(name="mine") == ".rotaton: unknown key; did you mean 'rotation_degrees'?"
+
+
+# ------------------------------------------------------------ names and values over them
+
+
+def test_what_is_given_counts_instead_of_the_file() -> None:
+    file, chosen = built(name="standard"), built(name="standard", hue=0.1, horizontal_flip=0)
+    assert (chosen.hue, chosen.horizontal_flip) == (0.1, 0.0)
+    same = {"name", "hue", "horizontal_flip"} ^ values_of(file).keys()
+    assert all(getattr(chosen, key) == getattr(file, key) for key in same)
+    assert built() == built(name="none")
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("values", "told"),
     [
-        {"rotation_degrees": 30.0},
-        {"horizontal_flip": 1.0},
-        {"vertical_flip": 1.0},
-        {"crop": 0.5},
-        {"brightness": 0.5},
-        {"contrast": 0.5},
+        (
+            {"name": "standart"},
+            ".name should be a policy (digits, medical, none, standard, strong, trivial; did you mean",
+        ),
+        ({"name": 3}, ".name should be a valid string, got 3"),
+        ({"rotation_degree": 3}, ".rotation_degree: unknown key; did you mean 'rotation_degrees'?"),
+        ({"rotation_degrees": 200}, ".rotation_degrees should be less than or equal to 180, got 200"),
+        ({"hue": 0.7}, ".hue should be less than or equal to 0.5, got 0.7"),
+        ({"scale": 1.0}, ".scale should be less than 1, got 1.0"),
+        ({"magnitude": -1}, ".magnitude should be greater than or equal to 0, got -1"),
+        ({"pick": 0.5}, ".pick should be a valid integer, got 0.5"),
+        ({"border": "white"}, ".border should be 'black', 'edge' or 'reflect', got 'white'"),
+        ({"extra": {"name": "Blur"}}, ".extra should be a valid array, got {'name': 'Blur'}"),
+        (
+            {"extra": [{"name": "Blurr"}]},
+            ".extra.0 should be named after a transform of Albumentations (did you mean Blur",
+        ),
     ],
     ids=str,
 )
-def test_each_change_changes_pixels_and_keeps_the_shape(pixels: np.ndarray, change: dict[str, float]) -> None:
-    for seed in range(5):
-        out = changed(pixels, seed, **change)
-        assert out.shape == pixels.shape
-        assert out.dtype == np.uint8
-        assert not np.array_equal(out, pixels)
+def test_a_wrong_value_is_one_line(values: dict[str, Any], told: str) -> None:
+    assert problem(**values).startswith(told)
 
 
-@pytest.mark.parametrize("change", [{"saturation": 0.9}, {"hue": 0.3}], ids=str)
-def test_changes_of_colour_leave_grey_alone(change: dict[str, float]) -> None:
-    assert not np.array_equal(changed(COLOUR, 1, **change), COLOUR)
-    np.testing.assert_array_equal(changed(GREY, 1, **change), GREY)
+def test_a_class_s_values_stand_over_the_policy_or_over_another_one() -> None:
+    base = built(name="standard", hue=0.1)
+    assert built(**overridden(base, {"crop": 0.5})) == built(name="standard", hue=0.1, crop=0.5)
+    assert built(**overridden(base, {"name": "digits", "crop": 0.5})) == built(name="digits", crop=0.5)
 
 
-def test_flips_are_mirror_images() -> None:
-    np.testing.assert_array_equal(changed(COLOUR, horizontal_flip=1.0), COLOUR[:, ::-1])
-    np.testing.assert_array_equal(changed(COLOUR, vertical_flip=1.0), COLOUR[::-1])
+# ------------------------------------------------------------ limits
 
 
-def test_brightness_scales_within_its_range() -> None:
-    flat = np.full((8, 8, 3), 100, np.uint8)
-    values = [int(changed(flat, seed, brightness=0.2)[0, 0, 0]) for seed in range(60)]
-    assert 80 <= min(values) < 88
-    assert 112 < max(values) <= 120
+def lines(chosen: Policy, **limits: float) -> list[str]:
+    return beyond(chosen, limits, "augment.policy", "augment.limits")
 
 
-def test_rotation_shows_the_border() -> None:
-    white = np.full((16, 16), 255, np.uint8)
-    assert changed(white, rotation_degrees=45.0)[0, 0] == 0
-    for border in ("edge", "reflect"):
-        assert changed(white, rotation_degrees=45.0, border=border).min() == 255
+def test_a_policy_beyond_a_limit_is_told() -> None:
+    assert lines(built(name="digits"), vertical_flip=0, rotation_degrees=15) == []
+    assert lines(built(name="standard"), vertical_flip=0, horizontal_flip=0, rotation_degrees=10) == [
+        "augment.policy.horizontal_flip is 0.5, beyond augment.limits.horizontal_flip, 0",
+        "augment.policy.rotation_degrees is 15, beyond augment.limits.rotation_degrees, 10",
+    ]
 
 
-def test_the_seed_decides_whatever_came_before() -> None:
-    settings = policy.Policy(**merged(OFF, {"rotation_degrees": 20.0, "crop": 0.3, "brightness": 0.3, "hue": 0.2}))
-    pipeline = policy.build(settings, 16, 16)
-    first = [policy.apply(pipeline, COLOUR, seed) for seed in range(4)]
-    np.random.seed(1)  # noqa: NPY002 - the global state must not matter
-    for seed in reversed(range(4)):
-        np.testing.assert_array_equal(policy.apply(pipeline, COLOUR, seed), first[seed])
-    assert len({image.tobytes() for image in first}) == 4
+def test_magnitude_counts_towards_a_limit() -> None:
+    assert lines(built(rotation_degrees=20, magnitude=1.5), rotation_degrees=30) == []
+    assert lines(built(rotation_degrees=20, magnitude=2), rotation_degrees=30) == [
+        "augment.policy.rotation_degrees is 40, beyond augment.limits.rotation_degrees, 30"
+    ]
+
+
+def test_no_transform_gets_around_a_limit() -> None:
+    chosen = built(extra=[{"name": "Blur"}, {"name": "D4"}])
+    assert lines(chosen, hue=0.1) == []
+    assert lines(chosen, vertical_flip=0) == [
+        "augment.policy.extra.1: D4 would get around augment.limits.vertical_flip, 0; "
+        "use the policy's own vertical_flip"
+    ]
