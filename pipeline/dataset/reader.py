@@ -88,7 +88,7 @@ class Dataset:
     def batches(self, columns: Sequence[str] | None = None, batch_rows: int = 500) -> Iterator[pa.RecordBatch]:
         """Streams all rows in order, at most `batch_rows` at a time."""
         for shard in self.shards:
-            with pq.ParquetFile(shard) as file:
+            with pq.ParquetFile(shard, pre_buffer=False) as file:  # else it holds the whole shard
                 yield from file.iter_batches(batch_rows, columns=None if columns is None else list(columns))
 
     def rows(self) -> Iterator[Row]:

@@ -29,6 +29,6 @@ def shuffled(dataset: Dataset, seed: int, buffer_rows: int = 4096) -> Iterator[d
 
 def _rows(dataset: Dataset, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
     for shard in rng.permutation(np.arange(len(dataset.shards))):
-        with pq.ParquetFile(dataset.shards[shard]) as file:
+        with pq.ParquetFile(dataset.shards[shard], pre_buffer=False) as file:
             for group in rng.permutation(file.num_row_groups):
                 yield from file.read_row_group(int(group)).to_pylist()

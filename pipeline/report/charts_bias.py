@@ -48,7 +48,7 @@ def properties(quantiles: Mapping[str, Floats], names: Sequence[str]) -> Figure:
         axes.scatter(median, rows, s=16 if len(labels) <= FEW + 1 else 9, color=colours, zorder=3)
         axes.set_title(name)
         axes.set_xlabel(UNITS[name], fontsize=8)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(4, prune="both"))
         axes.grid(axis="x")
     panels[0].set_yticks(rows, labels, fontsize=9 if len(labels) <= FEW + 1 else 6.5)
     panels[0].set_ylim(len(labels) - 0.4, -0.6)

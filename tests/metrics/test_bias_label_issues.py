@@ -48,7 +48,7 @@ def test_small_and_unknown_classes_are_not_examined_and_the_reason_is_said() -> 
     scores[4, 2] = 30.0
     issues = label_issues.find(scores, labels, PARAMS)
     assert issues.skipped == {
-        0: "4 images, fewer than 5",
+        0: "4 images, fewer than 10",
         3: "the quick classifier recognises 25% of it, fewer than 30%",
     }
     assert issues.examined == 40
@@ -56,8 +56,8 @@ def test_small_and_unknown_classes_are_not_examined_and_the_reason_is_said() -> 
 
 
 def test_nothing_is_examined_where_one_class_is_left() -> None:
-    labels = np.array([0] * 9 + [1] * 2)
-    scores = np.zeros((11, 2))
+    labels = np.array([0] * 12 + [1] * 2)
+    scores = np.zeros((14, 2))
     scores[:, 0] = 1.0
     issues = label_issues.find(scores, labels, PARAMS)
     assert (len(issues.rows), issues.examined, list(issues.skipped)) == (0, 0, [1])

@@ -82,9 +82,7 @@ def test_a_wrong_key_is_a_matter_of_the_connection(server: Server, call: str) ->
         {"get": lambda: store.get("a"), "put": lambda: store.put("a", b""), "has": lambda: store.has("a")}[call]
     )
     assert not failure.passing
-    assert failure.line.startswith(
-        "the object store refuses the key: correct the connection that "
-    )
+    assert failure.line.startswith("the object store refuses the key: correct the connection that ")
     assert server.secret not in failure.line
 
 

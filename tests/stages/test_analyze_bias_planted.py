@@ -123,6 +123,18 @@ def test_planted_swaps_are_listed_with_their_true_class(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "plots" / "label_issues.png").is_file()
 
 
+def test_a_sample_of_the_images_names_the_right_rows(tmp_path: Path) -> None:
+    labels = LABELS.copy()
+    swapped = np.array([105, 112, 130])
+    labels[swapped] = (labels[swapped] + 1) % 4
+    settings = {"filters": 32, "max_images": 110}  # of the two large classes only some
+    found = analyse(tmp_path, [(scenes(LABELS, 0), labels)], quick_classifier=settings)["label_issues"]
+    listed = {int(Path(image["path"]).stem) for image in found["images"]}
+    assert listed <= set(swapped)
+    assert len(listed) >= 2
+    assert found["examined"] <= 110
+
+
 def test_odd_images_are_listed_by_kind(tmp_path: Path) -> None:
     images = scenes(LABELS, 0)
     images[5, ::2], images[5, 1::2] = 0, 45
@@ -160,7 +172,7 @@ def test_a_brighter_night_is_told_as_drift(tmp_path: Path) -> None:
     found = analyse(tmp_path, [night(1, EVEN), night(2, EVEN), night(3, EVEN[:60], brighter=25)])
     lines = told(found, "drift")
     assert len(lines) == 1
-    assert lines[0].startswith("the newest batch differ from the earlier ones in brightness: median 0.")
+    assert lines[0].startswith("images of the newest batch differ from earlier ones in brightness: median 0.")
     shift = found["drift"]["properties"]["brightness"]
     assert shift["after"] - shift["before"] > 0.05
     assert (found["drift"]["images"], found["drift"]["compared_with"]) == (60, 240)
@@ -186,7 +198,7 @@ def test_a_night_of_one_class_is_a_change_of_shares_and_of_nothing_else(tmp_path
 def test_test_images_of_another_camera_are_told(tmp_path: Path) -> None:
     dark = np.clip(scenes(LABELS, 0).astype(np.int64) - 45, 0, 255).astype(np.uint8)
     lines = told(analyse(tmp_path, [(dark, LABELS)]), "split")
-    assert any(line.startswith("the test images differ from the training images in brightness") for line in lines)
+    assert any(line.startswith("test images differ from training images in brightness: median 0.") for line in lines)
 
 
 def test_classes_that_are_short_against_reality_are_told(tmp_path: Path) -> None:

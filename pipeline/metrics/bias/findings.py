@@ -80,12 +80,12 @@ def lines(found: Found, limits: Limits) -> list[dict[str, str]]:
         *(("reference", text) for text in _shortages(found, limits)),
         *(("cue", text) for text in _cues(found, limits)),
         *(("drift", text) for text in _share_changes(found, limits)),
-        *(("drift", text) for text in _shifts(found.newest, limits, "the newest batch", "the earlier ones")),
-        *(("split", text) for text in _shifts(found.test, limits, "the test images", "the training images")),
+        *(("drift", text) for text in _shifts(found.newest, limits, "images of the newest batch", "earlier ones")),
+        *(("split", text) for text in _shifts(found.test, limits, "test images", "training images")),
     ]
     for kind, splits in found.odd.items():
         if sum(splits.values()):
-            told.append(("odd_images", f"{kind} images: {sum(splits.values())}"))
+            told.append(("odd_images", f"odd images, {kind}: {sum(splits.values())}"))
     if len(found.issues.rows):
         text = f"labels that look wrong: {len(found.issues.rows)} of {found.issues.examined} examined"
         told.append(("label_issues", text))
