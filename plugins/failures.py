@@ -33,7 +33,7 @@ LASTING = (
         "there is no git remote at that address: correct COUNTERWEIGHT_GIT",
     ),
     (
-        re.compile(r"Permission denied|Read-only file system"),
+        re.compile(r"Permission denied|Read-only file system|Not a directory"),
         "the worker may not write there: correct the folder's owner, or COUNTERWEIGHT_REMOTE and COUNTERWEIGHT_RUNS",
     ),
 )

@@ -32,7 +32,9 @@ class Field:
 
 POSITIVE = {"type": "integer", "minimum": 1}
 FIELDS = (
-    Field("ingest.source", "Source", "builtin:digits, an s3:// prefix, or a path that every worker sees", "Data", {"minLength": 1}),
+    Field(
+        "ingest.source", "Source", "builtin:digits, s3://…, or a path that every worker sees", "Data", {"minLength": 1}
+    ),
     Field("ingest_source.source", "Source domain", "Images to transfer from; none for no transfer", "Data"),
     Field(
         "analyze_bias.target",

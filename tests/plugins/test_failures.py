@@ -127,4 +127,5 @@ def test_a_full_disk_may_be_emptied() -> None:
 
 
 def test_a_folder_that_may_not_be_written_is_told() -> None:
-    assert not explain(PermissionError(13, "Permission denied"), SETTINGS).passing
+    for error in (PermissionError(13, "Permission denied"), NotADirectoryError(20, "Not a directory")):
+        assert not explain(error, SETTINGS).passing
