@@ -2,7 +2,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run airflow up down test lint e2e e2e-ceph e2e-cluster e2e-ui bench clean lock .install .source
+.PHONY: help setup demo run airflow up down test lint e2e e2e-airflow e2e-ceph e2e-cluster e2e-ui bench clean lock .install .source
 
 PYTHON ?= python3.11
 UV_VERSION := 0.13.9
@@ -95,7 +95,10 @@ test: setup ## the whole test suite; PYTEST_ARGS="-k name" for a part of it
 	@$(IN_VENV); pytest $(PYTEST_ARGS)
 
 e2e: setup ## only the tests that run the whole pipeline
-	@$(IN_VENV); pytest -m e2e
+	@$(IN_VENV); pytest -m "e2e and not airflow"
+
+e2e-airflow: setup ## a real Airflow: three doors with one result, a night with nothing new, failures, secrets, arrivals
+	@$(IN_VENV); pytest -n 2 --dist loadfile -m "airflow and not ui" tests/airflow tests/airflow_watch
 
 e2e-ceph: setup ## the bridge on Ceph's S3 gateway: atomic keys, workers without a shared disk, pushes that are cut off
 	@$(IN_VENV); pytest -m ceph tests/e2e/test_ceph.py

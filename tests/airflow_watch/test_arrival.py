@@ -15,7 +15,7 @@ from tests.s3 import REGION, Server, server
 from tests.tiny import ROOT
 
 __all__ = ["server"]  # a fixture
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 ARRIVALS = """
 from datetime import UTC, datetime, timedelta
 

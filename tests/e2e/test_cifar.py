@@ -29,9 +29,11 @@ def test_the_archive_s_own_test_images_stay_the_test_images(tmp_path: Path) -> N
     data = {split: Dataset.open(folder) for split, folder in folders.items()}
     assert data["train"].image_shape == (3, 32, 32)
     np.testing.assert_array_equal(data["test"].class_counts(), np.full(10, 1000))
-    # n_i = 5000 * 100^(-i / 9), a tenth of which is held out for validation.
-    counts = data["train"].class_counts() + data["val"].class_counts()
-    np.testing.assert_array_equal(counts, [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50])
+    # n_i = 5000 * 100^(-i / 9), a tenth of which is held out for validation; look-alikes of test images are refused.
+    missing = np.array([5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50])
+    missing -= data["train"].class_counts() + data["val"].class_counts()
+    assert missing.min() >= 0
+    assert 0 < missing.sum() <= 60
     names = {split: {path.split("/")[0] for path in _paths(dataset)} for split, dataset in data.items()}
     assert names == {"train": {"train"}, "val": {"train"}, "test": {"test"}}
 

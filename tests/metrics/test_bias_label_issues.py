@@ -71,18 +71,20 @@ def certain(labels: Ints) -> npt.NDArray[np.float64]:
 
 
 def test_an_image_of_a_small_class_is_not_doubted_for_the_rarity_of_its_class() -> None:
-    # Two of the ten are as like the one class as the other: where that is 300 times as frequent, 1/301.
+    # Two of the ten are as like the one class as the other: where that is 300 times as frequent, 1/301. Half of the
+    # large class is so like the small one that only its frequency decides, and that not for sure: usual is less.
     labels = np.array([0] * 3000 + [1] * 10)
     scores = certain(labels)
-    scores[[3001, 3002]] = 6.0
+    scores[:1500] = [np.log(19 / 300), 0.0]
+    scores[[3001, 3002]] = 0.0
     assert not len(label_issues.find(scores, labels, PARAMS).rows)
-    scores[3001, 1] = -6.0
+    scores[3001] = [12.0, -12.0]
     assert label_issues.find(scores, labels, PARAMS).rows.tolist() == [3001]
 
 
 def test_cleanlab_must_doubt_a_label_too() -> None:
     # 1/200 for its own class; 0.6 and 0.395 for two others are far from what is usual for their own images.
-    labels = np.repeat([0, 1, 2], 30)
+    labels = np.repeat([0, 1, 2], 300)
     scores = certain(labels)
     scores[0] = [0.0, np.log(120), np.log(79)]
     assert not len(label_issues.find(scores, labels, PARAMS).rows)

@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from pipeline.metrics.bias.learning_curve import Curves, Points
-from pipeline.report import charts, charts_bias, charts_curves, charts_images
+from pipeline.report import charts, charts_all, charts_bias, charts_curves, charts_images
 
 pytestmark = pytest.mark.filterwarnings("ignore:Glyph")  # `save` ignores them too; here nothing is saved
 SIZES = (2, 10, 26, 100, 130)
@@ -63,6 +63,7 @@ CHARTS = (histogram, properties, cues, drift, curves)
 def boxes(figure: Figure) -> dict[str, list[tuple[str, Bbox]]]:
     """Where each text lies, ticks of each axis apart and all others together."""
     groups: dict[str, list[Text]] = {"others": [*figure.texts]}
+    ends: list[Text] = []  # of an axis, which the next one's may meet
     for number, axes in enumerate(figure.axes):
         if not axes.get_visible():
             continue
@@ -70,8 +71,12 @@ def boxes(figure: Figure) -> dict[str, list[tuple[str, Bbox]]]:
             low, high = sorted(getattr(axes, f"get_{which}lim")())
             axis = getattr(axes, f"{which}axis")
             shown = zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=False)  # inner axes have no labels
-            groups[f"{which} of axes {number}"] = [label for place, label in shown if low <= place <= high]
+            inside = [label for place, label in shown if low <= place <= high]
+            groups[f"{which} of axes {number}"] = inside
+            if which == "x" and inside:
+                ends += [inside[0], inside[-1]]
         groups["others"] += [axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label, *axes.texts]
+    groups["others"] += ends
     return {
         group: [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text() and text.get_visible()]
         for group, texts in groups.items()
@@ -109,6 +114,12 @@ def test_the_classes_that_differ_most_are_kept() -> None:
     chosen = charts_bias._most_different(tables)
     assert len(chosen) == 100
     assert {5, 120} <= set(chosen)
+
+
+def test_a_sheet_has_room_for_every_kind() -> None:
+    odd = pd.DataFrame({"kind": ["dark"] * 40 + ["flat"] * 3, "row": range(43)})
+    assert charts_all._some_of_each_kind(odd)["row"].tolist() == [*range(16), 40, 41, 42]
+    assert len(charts_all._some_of_each_kind(odd[:40])) == 32
 
 
 @pytest.mark.parametrize("count", [1, 8, 9])

@@ -123,7 +123,10 @@ def test_planted_swaps_are_listed_with_their_true_class(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "plots" / "label_issues.png").is_file()
 
 
-def test_a_sample_of_the_images_names_the_right_rows(tmp_path: Path) -> None:
+def test_a_sample_of_the_images_names_the_right_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.dataset.writer.ROW_GROUP_ROWS", 20)
+    monkeypatch.setattr("pipeline.metrics.bias.survey.JOB_PIXELS", 24 * 24 * 50)  # several parts
+    monkeypatch.setenv("COUNTERWEIGHT_WORKERS", "1")
     labels = LABELS.copy()
     swapped = np.array([105, 112, 130])
     labels[swapped] = (labels[swapped] + 1) % 4
@@ -133,6 +136,12 @@ def test_a_sample_of_the_images_names_the_right_rows(tmp_path: Path) -> None:
     assert listed <= set(swapped)
     assert len(listed) >= 2
     assert found["examined"] <= 110
+    table = pd.read_parquet(tmp_path / "out" / "images.parquet")
+    doubted = table[table["suggested_class"].notna()]
+    assert {(row["id"], row["path"]) for _, row in doubted.iterrows()} == {
+        (e["id"], e["path"]) for e in found["images"]
+    }
+    assert (doubted["split"] == "train").all()
 
 
 def test_odd_images_are_listed_by_kind(tmp_path: Path) -> None:
@@ -186,6 +195,20 @@ def test_a_brighter_night_is_told_as_drift(tmp_path: Path) -> None:
 def test_a_night_like_the_others_is_none(tmp_path: Path, seed: int) -> None:
     found = analyse(tmp_path, [night(10 * seed, EVEN), night(10 * seed + 1, EVEN[:60])])
     assert told(found, "drift") == []
+
+
+def test_a_night_of_a_few_images_proves_nothing(tmp_path: Path) -> None:
+    found = analyse(tmp_path, [night(1, EVEN), night(2, np.array([0, 0, 0, 1, 2, 2]))])
+    changes = found["drift"]["class_shares"]["change"]
+    assert (changes[NAMES[0]], changes[NAMES[3]]) == (0.25, -0.25)
+    assert told(found, "drift") == []
+
+
+def test_of_very_many_images_every_nth_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analysis, "MOST_COMPARED", 100)
+    assert analysis._some(np.arange(250)).tolist() == list(range(0, 250, 3))
+    assert analysis._some(np.arange(100)).tolist() == list(range(100))
+    assert analysis._some(np.arange(0)).tolist() == []
 
 
 def test_a_night_of_one_class_is_a_change_of_shares_and_of_nothing_else(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ Ints = npt.NDArray[np.int64]
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 SHOWN = ("brightness", "contrast", "sharpness", "colourfulness", "size", "aspect")
 FINE = 16  # pixels a side from which an image has a border and a sharpness beside its content
+MOST_COMPARED = 100_000  # old images, and new ones, that are compared
 MIN_COMPARED = 10  # images of a class, old ones and new ones, from which a property can be compared
 
 
@@ -44,7 +45,7 @@ def quantiles(survey: Survey, labels: Ints, num_classes: int) -> dict[str, Float
     ends = np.cumsum(np.bincount(labels, minlength=num_classes))
     found = {}
     for name in shown_properties(survey):
-        values = survey.column(name, "train").astype(np.float64)
+        values = survey.column(name, "train")
         parts = [values, *np.split(values[order], ends[:-1])]
         found[name] = np.stack([np.quantile(part, QUANTILES) if len(part) else np.full(5, np.nan) for part in parts])
     return found
@@ -141,23 +142,31 @@ def batch_drift(
     if len(numbers) < 2:
         return None, "all training images came in one batch"
     is_new = batches == numbers[-1]
-    shifts = _shifts({name: survey.column(name, "train") for name in shown_properties(survey)}, labels, is_new)
+    rows = np.sort(np.concatenate([_some(np.flatnonzero(~is_new)), _some(np.flatnonzero(is_new))]))
+    columns = {name: survey.column(name, "train")[rows] for name in shown_properties(survey)}
     before, after = (np.bincount(labels[chosen], minlength=num_classes) for chosen in (~is_new, is_new))
     shares = drift.share_change(before, after, permutations, seed)
-    return Drift(shifts, shares, int(is_new.sum()), int((~is_new).sum())), ""
+    found = Drift(_shifts(columns, labels[rows], is_new[rows]), shares, int(is_new.sum()), int((~is_new).sum()))
+    return found, ""
 
 
 def split_shift(survey: Survey, labels: Ints, test_labels: Ints) -> Drift | None:
     """The test images against the training images; how often classes occur may differ on purpose."""
     if not len(test_labels):
         return None
-    is_new = np.repeat([False, True], [len(labels), len(test_labels)])
+    rows = {"train": _some(np.arange(len(labels))), "test": _some(np.arange(len(test_labels)))}
     columns = {
-        name: np.concatenate([survey.column(name, split) for split in ("train", "test")])
+        name: np.concatenate([survey.column(name, split)[chosen] for split, chosen in rows.items()])
         for name in shown_properties(survey)
     }
-    shifts = _shifts(columns, np.concatenate([labels, test_labels]), is_new)
-    return Drift(shifts, None, len(test_labels), len(labels))
+    compared = np.concatenate([labels[rows["train"]], test_labels[rows["test"]]])
+    is_new = np.repeat([False, True], [len(chosen) for chosen in rows.values()])
+    return Drift(_shifts(columns, compared, is_new), None, len(test_labels), len(labels))
+
+
+def _some(rows: Ints) -> Ints:
+    """Every n-th row, so that at most `MOST_COMPARED` are left; more tell nothing more."""
+    return rows[:: -(-len(rows) // MOST_COMPARED) or 1]
 
 
 def _shifts(

@@ -121,7 +121,7 @@ def _some(names: list[str], most: int = 3) -> str:
 
 def _share_changes(found: Found, limits: Limits) -> Iterator[str]:
     shares = None if found.newest is None else found.newest.shares
-    if shares is not None and shares.p <= limits.alpha:
+    if shares is not None:
         for label in np.flatnonzero((np.abs(shares.change) >= limits.shift) & (shares.class_p <= limits.alpha)):
             points = 100 * shares.change[label]
             yield f"{found.names[label]!r} changed its share by {points:+.0f} points with the newest batch"

@@ -25,6 +25,7 @@ Ints = npt.NDArray[np.int64]
 Images = npt.NDArray[np.uint8]
 COPY_SIDE = 32
 BATCH_VALUES = 2**20  # measured at once
+TABLE_ROWS = 8192
 JOB_PIXELS = 2**26  # of less, another process takes longer to start than it saves
 GIVEN = {"group": pa.string(), "source_width": pa.float32(), "source_height": pa.float32()}
 """What the source may say of an image, and older data sets do not hold."""
@@ -77,8 +78,10 @@ class Survey:
         return pd.concat(taken, ignore_index=True)
 
     def tables(self) -> Iterator[pa.Table]:
-        """All columns, a part at a time."""
-        return (pq.read_table(part) for part in self.parts)
+        """All columns, some rows at a time."""
+        for part in self.parts:
+            with pq.ParquetFile(part) as file:
+                yield from (pa.Table.from_batches([batch]) for batch in file.iter_batches(TABLE_ROWS))
 
 
 def evenly(labels: Ints, most: int, seed: int) -> Ints:
