@@ -79,15 +79,21 @@ def shown(part: Locator, title: str) -> Locator:
     return part.get_by_role("group").filter(has_text=re.compile(rf"^{re.escape(title)}\s*\*"))
 
 
-@pytest.fixture(scope="module")
-def browser(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+@pytest.fixture(scope="session")
+def program() -> str:
+    """The browser's program; asked for first, so that nothing is run in vain where there is none."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         pytest.skip(f"none of {', '.join(BROWSERS)} is on PATH; on Debian: apt-get install chromium")
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser(program: str, finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     shutil.rmtree(PICTURES, ignore_errors=True)
     project = finished.clone(tmp_path_factory.mktemp("ui") / "counterweight")
     with running(project) as airflow, sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found, args=list(QUIET))
+        chromium = playwright.chromium.launch(executable_path=program, args=list(QUIET))
         page = chromium.new_page(viewport={"width": 1500, "height": 1300}, reduced_motion="reduce")
         page.set_default_timeout(PATIENCE_MS)
         expect.set_options(timeout=PATIENCE_MS)

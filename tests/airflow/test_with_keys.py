@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -172,6 +173,7 @@ def test_a_source_that_no_longer_holds_what_is_pinned_is_told_where_a_stage_is_t
 ) -> None:
     site.lose(later, "ingest")
     (site.source / "dog" / "101.png").unlink()
+    shutil.rmtree(site.root / "counterweight" / ".airflow" / "scratch" / "cache")  # as on a worker that is new
     site.airflow.clear(later, ["ingest"])
     told = site.error(later, "ingest")
     assert told.startswith(f"{site.source}: no longer holds what source.json pins as batch 1 (4 files, ")
