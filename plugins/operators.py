@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from plugins import planning, publish
 from plugins.airflow_settings import PAGES, aws_keys
-from plugins.failures import explain
+from plugins.failures import Failure, explain
 from plugins.lease import at_work
 from plugins.lock import StaleError
 from plugins.process import Command, CommandError
@@ -64,7 +64,7 @@ class BridgeOperator(BaseOperator):
         try:
             settings = Settings.from_environment()
         except ValueError as error:
-            raise AirflowFailException(str(error)) from None
+            raise self._failed(Failure(str(error), passing=False)) from None
         try:
             env = aws_keys(self.aws_conn_id) | self._git(settings.git)
             store = open_store(settings.runs, s3_credentials(env, settings.endpoint))
@@ -72,11 +72,12 @@ class BridgeOperator(BaseOperator):
             with at_work(store, run.slug, self.task_id, self.log.info):
                 return self.step(run)
         except EXPECTED as error:
-            failure = explain(error, settings)
-            note = "; trying again may help" if failure.passing else ""
-            self.log.error("%s%s", failure.line, note)  # noqa: TRY400 (one line; Airflow adds what else there is)
-            kind = AirflowException if failure.passing else AirflowFailException
-            raise kind(failure.line) from None
+            raise self._failed(explain(error, settings)) from None
+
+    def _failed(self, failure: Failure) -> AirflowException:
+        """Logs the one line that says what to do; the exception says whether the task is tried again."""
+        self.log.error("%s%s", failure.line, "; trying again may help" if failure.passing else "")
+        return (AirflowException if failure.passing else AirflowFailException)(failure.line)
 
     def step(self, run: Run) -> dict[str, Any]:
         """What the operator does; its result becomes the task's XCom."""
