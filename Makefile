@@ -95,7 +95,7 @@ test: setup ## the whole test suite; PYTEST_ARGS="-k name" for a part of it
 	@$(IN_VENV); pytest $(PYTEST_ARGS)
 
 e2e: setup ## only the tests that run the whole pipeline
-	@$(IN_VENV); pytest -m "e2e and not airflow"
+	@$(IN_VENV); pytest -m e2e
 
 e2e-airflow: setup ## a real Airflow: three doors with one result, a night with nothing new, failures, secrets, arrivals
 	@$(IN_VENV); pytest -n 2 --dist loadfile -m "airflow and not ui" tests/airflow tests/airflow_watch

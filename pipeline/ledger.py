@@ -111,11 +111,10 @@ class Ledger:
             else:
                 self.tally.duplicates += 1
                 earlier, hint = int(index) - start, batch.hints[row]
-                if earlier < 0:
-                    self.tally.leaks += {SPLITS[self._split_of[index]], hint} in ({"train", "test"}, {"train", "val"})
-                else:
-                    self.tally.leaks += {batch.hints[earlier], hint} in ({"train", "test"}, {"train", "val"})
-                    batch.hints[earlier] = max(batch.hints[earlier], hint, key=PROTECTION.__getitem__)
+                before = SPLITS[self._split_of[index]] if earlier < 0 else batch.hints[earlier]
+                self.tally.leaks += {before, hint} in ({"train", "test"}, {"train", "val"})
+                if earlier >= 0:
+                    batch.hints[earlier] = max(before, hint, key=PROTECTION.__getitem__)
             if index != start + row:
                 self._hashed[start + row] = False
         return kept

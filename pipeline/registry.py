@@ -5,6 +5,8 @@ import pkgutil
 from types import ModuleType
 from typing import Any
 
+from pydantic import AfterValidator, ValidationInfo
+
 from pipeline.errors import UserError
 from pipeline.params import did_you_mean, validate
 
@@ -56,3 +58,18 @@ def check_options(package: str, name: str, options: dict[str, dict[str, Any]], w
             problems += validate(module.Params, values, f"{where}.{key}")[1]
     if problems:
         raise UserError("\n".join(problems))
+
+
+def checked_options(package: str, chosen: str, where: str) -> AfterValidator:
+    """What a field of `Params` that holds the options of plug-ins is annotated with.
+
+    Args:
+        chosen: the field before it that names the plug-in used.
+        where: what problems are told of, such as "params.yaml: train_source.backbones".
+    """
+
+    def check(options: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
+        check_options(package, info.data.get(chosen, ""), options, where)
+        return options
+
+    return AfterValidator(check)

@@ -9,11 +9,11 @@ import json
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from pipeline.dataset import Dataset, Row, ShardWriter
 from pipeline.dataset.cache import cache_folder
 from pipeline.intake import Refused, Shape
 from pipeline.near_duplicates import THUMBNAIL_SIDE, thumbnail
+from pipeline.progress import bar
 
 CODE = ("decoding", "dataset", "images.py", "intake.py", "near_duplicates.py", "spool.py")
 LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "pyarrow", "simplejpeg")
@@ -70,24 +71,38 @@ class Spool:
             return np.empty(size, np.uint8)
         return np.memmap(self.folder / "files" / "thumbnails", np.uint8, mode="r", shape=size)
 
-    def rows(self) -> Iterator[Row]:
-        """The usable images in order; `label` counts within `classes`."""
-        return Dataset.open(self.folder).rows() if len(self.files) else iter(())
+    def rows(self, names: tuple[str, ...]) -> Iterator[Row]:
+        """The usable images in order; `label` counts within `names`, the classes of all batches."""
+        label_of = [names.index(name) for name in self.classes]
+        for row in Dataset.open(self.folder).rows() if len(self.files) else ():
+            yield replace(row, label=label_of[row.label])
 
 
-def settle_shape(pin: source_lock.Pin, size: int | str, channels: int | str, how: str) -> Shape:
+def settle_shape(
+    pin: source_lock.Pin, size: int | Literal["auto"], channels: int | Literal["auto"], how: Literal["crop", "pad"]
+) -> Shape:
     """The shape that all images of a source are brought to; what is "auto" is settled by the first batch, for good."""
     if not pin.batches or (size != "auto" and channels != "auto"):
-        return intake.measure(pin, size, channels, how)  # type: ignore[arg-type]
+        return intake.measure(pin, size, channels, how)
     path = cache_folder() / "shapes" / f"{_key(pin.batches[0].digest, size, channels, how)}.json"
     if not path.exists():
-        write_json(path, asdict(intake.measure(pin, size, channels, how)))  # type: ignore[arg-type]
+        write_json(path, asdict(intake.measure(pin, size, channels, how)))
     return Shape(**json.loads(path.read_text(encoding="utf-8")))
 
 
 def class_names(spools: Iterable[Spool]) -> tuple[str, ...]:
     """The classes in the order of the batch that they first appear in, by name within a batch."""
     return tuple(dict.fromkeys(name for spool in spools for name in spool.classes))
+
+
+def obtain_all(pin: source_lock.Pin, shape: Shape, label: str) -> list[Spool]:
+    """All batches of a source, with a progress bar.
+
+    Raises:
+        UserError: the source no longer holds what is pinned.
+    """
+    with bar(label, sum(batch.files for batch in pin.batches), "image") as shown:
+        return [obtain(pin, number, shape, shown) for number in range(len(pin.batches))]
 
 
 def obtain(pin: source_lock.Pin, number: int, shape: Shape, shown: Any) -> Spool:

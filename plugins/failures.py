@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass
 
-from plugins.checkout import UncommittedError, UnknownRevisionError
 from plugins.lock import StaleError
 from plugins.process import CommandError
 from plugins.run_store import AlreadyWrittenError
@@ -54,7 +53,7 @@ class Failure:
 
 def explain(error: Exception, settings: Settings) -> Failure:
     """The failure that an error of the bridge means."""
-    if isinstance(error, UnknownRevisionError | UncommittedError | StaleError | AlreadyWrittenError | ValueError):
+    if isinstance(error, StaleError | AlreadyWrittenError | ValueError):
         return Failure(str(error), passing=False)
     said = " ".join(error.complaints) if isinstance(error, CommandError) else str(error)
     if isinstance(error, CommandError):

@@ -1,8 +1,6 @@
 import io
 import itertools
-import os
 import zipfile
-from pathlib import Path
 
 import cv2
 import imagehash
@@ -13,7 +11,9 @@ from PIL import Image
 from pipeline.images import Pixels
 from pipeline.near_duplicates import correlation, near_pairs, perceptual_hash, thumbnail
 from tests.decoding.test_fast import encoded, photo
-from tests.tiny import ROOT
+from tests.tiny import DATA
+
+ARCHIVE = DATA / "cifar10-lt100.zip"
 
 
 def distance(one: Pixels, other: Pixels) -> int:
@@ -86,10 +86,9 @@ def test_correlation_is_one_for_the_same_and_minus_one_for_the_negative() -> Non
 
 
 def test_real_photos_leak_between_train_and_test() -> None:
-    data = Path(os.environ.get("COUNTERWEIGHT_DATA", ROOT.parent / "shared" / "data")) / "cifar10-lt100.zip"
-    if not data.exists():
-        pytest.skip(f"needs {data.name} in COUNTERWEIGHT_DATA")
-    with zipfile.ZipFile(data) as archive:
+    if not ARCHIVE.is_file():
+        pytest.skip(f"{ARCHIVE.name} is not in COUNTERWEIGHT_DATA")
+    with zipfile.ZipFile(ARCHIVE) as archive:
         names = [name for name in archive.namelist() if name.endswith(".png") and "/automobile/" in f"/{name}"]
         small = [
             thumbnail(cv2.cvtColor(cv2.imdecode(np.frombuffer(archive.read(n), np.uint8), 1), cv2.COLOR_BGR2RGB))

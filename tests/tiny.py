@@ -1,5 +1,6 @@
 """Tiny data sets and settings, cheap enough for every test."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from pipeline.training.batches import Batch, gather
 from pipeline.training.loop import Schedule
 
 ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("COUNTERWEIGHT_DATA") or ROOT.parent / "shared" / "data")  # larger data, if it is there
 NAMES = ("bar 0", "bär 1", "bar 2")
 Ints = npt.NDArray[np.int64]
 T = TypeVar("T")

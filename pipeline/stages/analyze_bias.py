@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 from threadpoolctl import threadpool_limits
 
 from pipeline import pace, registry, strategies
@@ -52,7 +52,10 @@ class Params:
     """
 
     strategy: str
-    strategies: dict[str, dict[str, Any]]
+    strategies: Annotated[
+        dict[str, dict[str, Any]],
+        registry.checked_options("pipeline.strategies", "strategy", "params.yaml: analyze_bias.strategies"),
+    ]
     target: Annotated[float, Field(ge=0, le=100)]
     augment_share: Annotated[float, Field(ge=0, le=1)]
     max_augment: Annotated[float, Field(ge=0, le=1000)]
@@ -67,13 +70,6 @@ class Params:
     cues: cues.Params
     quick_classifier: quick.Params
     label_issues: label_issues.Params
-
-    @field_validator("strategies")
-    @classmethod
-    def _known(cls, options: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
-        where = "params.yaml: analyze_bias.strategies"
-        registry.check_options("pipeline.strategies", info.data.get("strategy", ""), options, where)
-        return options
 
     @model_validator(mode="after")
     def _reference_is_given(self) -> "Params":

@@ -18,9 +18,9 @@ from pipeline.errors import UserError
 from pipeline.intake import Refused, Shape
 from pipeline.ledger import DROPPED, SPLITS, Alike, Ledger, Tally
 from pipeline.params import section
-from pipeline.progress import bar, log
+from pipeline.progress import log
 from pipeline.splits import SplitAssigner, long_tail_quota
-from pipeline.spool import Spool, class_names, forget_unused, obtain, settle_shape
+from pipeline.spool import Spool, class_names, forget_unused, obtain_all, settle_shape
 
 
 @section
@@ -65,8 +65,7 @@ def run(lock: Path, train: Path, val: Path, test: Path, quarantine: Path, metric
     pin = intake.open_pin(lock, "ingest", params.source)
     total = sum(batch.files for batch in pin.batches)
     shape = settle_shape(pin, params.image_size, params.channels, params.fit)
-    with bar("ingest", total, "image") as shown:
-        spools = [obtain(pin, number, shape, shown) for number in range(len(pin.batches))]
+    spools = obtain_all(pin, shape, "ingest")
     names = class_names(spools)
     intake.refuse_few_classes(params.source, names)
     alike = Alike(params.near_duplicates.max_distance, params.near_duplicates.min_correlation)
@@ -116,18 +115,17 @@ def _write(
     number: int, spool: Spool, placed: npt.NDArray[np.int8], names: tuple[str, ...], folders: dict[Split, Path]
 ) -> Counter[tuple[Split, int]]:
     """Sorts a batch's rows into the shards of the splits; returns the images of each split and class."""
-    label_of = [names.index(name) for name in spool.classes]
     counts: Counter[tuple[Split, int]] = Counter()
     with ExitStack() as stack:
         writers = {
             split: stack.enter_context(ShardWriter(folder, names, prefix=f"{number:05d}"))
             for split, folder in folders.items()
         }
-        for row, code in zip(spool.rows(), placed, strict=True):
+        for row, code in zip(spool.rows(names), placed, strict=True):
             if code != DROPPED:
-                split, label = SPLITS[code], label_of[row.label]
-                writers[split].add(replace(row, split=split, label=label))
-                counts[split, label] += 1
+                split = SPLITS[code]
+                writers[split].add(replace(row, split=split))
+                counts[split, row.label] += 1
     return counts
 
 

@@ -1,6 +1,5 @@
 """Builds the source domain: images of another task whose knowledge is transferred; the same schema as the real data."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,8 +9,8 @@ from pipeline import intake
 from pipeline.atomic import new_folder, write_json
 from pipeline.dataset import ShardWriter
 from pipeline.params import section
-from pipeline.progress import bar, log
-from pipeline.spool import class_names, obtain, settle_shape
+from pipeline.progress import log
+from pipeline.spool import class_names, obtain_all, settle_shape
 
 
 @section
@@ -34,20 +33,18 @@ def run(lock: Path, out: Path, metrics: Path, params: Params) -> None:
     pin = intake.open_pin(lock, "ingest_source", params.source)
     total = sum(batch.files for batch in pin.batches)
     shape = settle_shape(pin, params.image_size, params.channels, params.fit)
-    with bar("ingest_source", total, "image") as shown:
-        spools = [obtain(pin, number, shape, shown) for number in range(len(pin.batches))]
+    spools = obtain_all(pin, shape, "ingest_source")
     names = class_names(spools)
     if params.source != "none":
         intake.refuse_few_classes(params.source, names)
     refused, seen = [item for spool in spools for item in spool.refused], set()
     with new_folder(out) as folder:
         for number, spool in enumerate(spools):
-            label_of = [names.index(name) for name in spool.classes]
             with ShardWriter(folder, names, prefix=f"{number:05d}") as writer:
-                for row in spool.rows():
+                for row in spool.rows(names):
                     if row.pixel_hash not in seen:
                         seen.add(row.pixel_hash)
-                        writer.add(replace(row, label=label_of[row.label]))
+                        writer.add(row)
         if not spools:
             with ShardWriter(folder, names):
                 pass

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 from safetensors.torch import save_file
 
 from pipeline import generators, registry
@@ -50,19 +50,15 @@ class Params:
     """
 
     name: str
-    generators: dict[str, dict[str, Any]]
+    generators: Annotated[
+        dict[str, dict[str, Any]],
+        registry.checked_options("pipeline.generators", "name", "params.yaml: train_generator.generators"),
+    ]
     seed: Annotated[int, Field(ge=0)]
     schedule: Schedule
     class_balance: Annotated[float, Field(ge=0, le=1)]
     source_share: Annotated[float, Field(ge=0, lt=1)]
     augmentation: Policy
-
-    @field_validator("generators")
-    @classmethod
-    def _known(cls, options: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
-        where = "params.yaml: train_generator.generators"
-        registry.check_options("pipeline.generators", info.data.get("name", ""), options, where)
-        return options
 
 
 def run(train_data: tuple[Path, ...], source: Path, out: Path, metrics: Path, curve: Path, params: Params) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 
 from pipeline import registry
 from pipeline.atomic import write_json
@@ -24,16 +24,12 @@ class Params:
     """Section `train_source` of params.yaml; the network named here is the one of every arm."""
 
     backbone: str
-    backbones: dict[str, dict[str, Any]]
+    backbones: Annotated[
+        dict[str, dict[str, Any]],
+        registry.checked_options("pipeline.backbones", "backbone", "params.yaml: train_source.backbones"),
+    ]
     seed: Annotated[int, Field(ge=0)]
     recipe: Recipe
-
-    @field_validator("backbones")
-    @classmethod
-    def _known(cls, options: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
-        where = "params.yaml: train_source.backbones"
-        registry.check_options("pipeline.backbones", info.data.get("backbone", ""), options, where)
-        return options
 
 
 def run(data: Path, out: Path, metrics: Path, params: Params) -> None:

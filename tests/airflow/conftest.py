@@ -3,9 +3,8 @@ import pytest
 from tests.e2e.conftest import finished
 
 __all__ = ["finished"]
-WHEN_ASKED_FOR = pytest.mark.airflow
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Every test here starts a real Airflow: they run when asked for."""
-    item.add_marker(WHEN_ASKED_FOR)
+    item.add_marker(pytest.mark.airflow)

@@ -2,13 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-
 from plugins import lock as locks
 from tests.airflow.running import DAG, command, published
 from tests.e2e.conftest import Project
-
-pytestmark = pytest.mark.e2e
 
 
 def test_without_a_server_all_stages_give_what_dvc_repro_gives(finished: Project, tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from tests.e2e.conftest import GIT, Project
 from tests.s3 import BUCKET, Server, server
 
 __all__ = ["server"]
-pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")

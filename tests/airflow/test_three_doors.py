@@ -8,7 +8,6 @@ from plugins import lock as locks
 from tests.airflow.running import Airflow, published, running
 from tests.e2e.conftest import Project
 
-pytestmark = pytest.mark.e2e
 PROMOTION = "promote_data_set"
 
 

@@ -21,7 +21,6 @@ from tests.e2e.conftest import GIT, Project
 from tests.s3 import BUCKET, Server, server
 
 __all__ = ["server"]
-pytestmark = pytest.mark.e2e
 FEW = ("ingest", "ingest_source", "analyze_bias", "augment")
 LOGIN, PASSWORD = "nightly", secrets.token_hex(16)
 

@@ -1,6 +1,5 @@
 """Ingest at scale: CIFAR-10-LT (imbalance 100, 22,406 images in a zip), where it is at hand."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,10 @@ from pipeline import params
 from pipeline.commands import scan
 from pipeline.dataset import Dataset
 from pipeline.stages import ingest
-from tests.tiny import ROOT, settings
+from tests.tiny import DATA, settings
 
 pytestmark = pytest.mark.e2e
-ARCHIVE = Path(os.environ.get("COUNTERWEIGHT_DATA") or ROOT.parent / "shared" / "data") / "cifar10-lt100.zip"
+ARCHIVE = DATA / "cifar10-lt100.zip"
 
 
 @pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"{ARCHIVE.name} is not in COUNTERWEIGHT_DATA")

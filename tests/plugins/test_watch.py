@@ -18,17 +18,6 @@ from tests.s3 import REGION, Server
 NIGHTLY = CronTriggerTimetable("0 2 * * *", timezone="UTC")
 
 
-@pytest.fixture
-def bucket(server: Server) -> str:
-    return server.new_bucket()
-
-
-@pytest.fixture
-def put(server: Server, bucket: str) -> Callable[..., None]:
-    client = server.client()
-    return lambda key, body=b"1": client.put_object(Bucket=bucket, Key=key, Body=body)
-
-
 def keys_of(server: Server) -> dict[str, str]:
     names = {"AWS_ACCESS_KEY_ID": server.key, "AWS_SECRET_ACCESS_KEY": server.secret}
     return names | {"AWS_DEFAULT_REGION": REGION}

@@ -16,17 +16,6 @@ from plugins.watch import PrefixTrigger, PrefixWatch
 from tests.s3 import REGION, Server
 
 
-@pytest.fixture
-def bucket(server: Server) -> str:
-    return server.new_bucket()
-
-
-@pytest.fixture
-def put(server: Server, bucket: str) -> Callable[..., None]:
-    client = server.client()
-    return lambda key, body=b"1": client.put_object(Bucket=bucket, Key=key, Body=body)
-
-
 def trigger(server: Server, bucket: str, tmp_path: Path, **changes: Any) -> PrefixTrigger:
     arguments = {
         "uri": f"s3://{bucket}/in",
