@@ -1,6 +1,7 @@
 """What a task's failure means: one line that says what to do, and whether a second try may end otherwise."""
 
 import re
+import signal
 from dataclasses import dataclass
 
 from plugins.lock import StaleError
@@ -10,6 +11,7 @@ from plugins.settings import Settings
 
 USER_ERROR = 2  # exit status of the pipeline for a user's mistake
 STAGE_STATUS = re.compile(r"exited with (-?\d+)")  # what DVC prints of a stage that failed
+KILL = (-signal.SIGKILL, 128 + signal.SIGKILL)  # the second is how a shell tells it of the command it ran
 KILLED = "was killed, most likely for want of memory: give the worker more, or lower the stage's batch size"
 # What a service says, by words that are in boto3's, DVC's and git's messages alike, and what to do about it.
 LASTING = (
@@ -60,7 +62,7 @@ def explain(error: Exception, settings: Settings) -> Failure:
         status = _status(error)
         if status == USER_ERROR:
             return Failure(_told(error), passing=False)
-        if status == -9:
+        if status in KILL:
             return Failure(f"the command {KILLED}", passing=True)
     for pattern, advice in LASTING:
         if pattern.search(said):

@@ -48,8 +48,11 @@ def test_a_mistake_of_the_user_s_is_told_as_the_pipeline_told_it(project: Path) 
     assert failure_of(stage_that(f"echo error: '{told}' >&2; exit 2", project)) == Failure(told, passing=False)
 
 
-def test_a_stage_that_was_killed_may_be_tried_again(project: Path) -> None:
-    failure = failure_of(stage_that("kill -9 $$", project))
+@pytest.mark.parametrize(
+    "ends", ["kill -9 $$", "bash -c 'kill -9 $$'; exit $?"], ids=["told by its signal", "told by a shell"]
+)
+def test_a_stage_that_was_killed_may_be_tried_again(ends: str, project: Path) -> None:
+    failure = failure_of(stage_that(ends, project))
     assert failure.passing
     assert "memory" in failure.line
 
