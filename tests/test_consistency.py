@@ -37,7 +37,7 @@ EXEMPT = {
     "pipeline/progress.py": "what the terminal shows",
     "pipeline/registry.py": "finds a plug-in by its name",
     "pipeline/training/checkpoint.py": "a resumed training ends as an uninterrupted one: tested",
-    "pipeline/training/device.py": "CPU or GPU",
+    "pipeline/training/device.py": "CPU or GPU, and how many",
 }
 # Packages whose files are plug-ins: which of them a stage uses is decided by params.yaml, not by imports.
 PLUGINS = ("backbones", "gate", "generators", "losses", "sources", "strategies")

@@ -13,7 +13,7 @@ from pipeline import params
 from pipeline.dataset import PixelStore, ShardWriter, make_row
 from pipeline.dataset.reader import Dataset
 from pipeline.training.batches import Batch, gather
-from pipeline.training.loop import Schedule
+from pipeline.training.schedule import Schedule
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("COUNTERWEIGHT_DATA") or ROOT.parent / "shared" / "data")  # larger data, if it is there
@@ -76,7 +76,8 @@ def batch_of(images: npt.NDArray[np.uint8], labels: Ints) -> Batch:
     """A batch of these images, all of the target domain and of weight 1."""
     floats = torch.from_numpy(images).float() / 127.5 - 1
     classes = torch.from_numpy(labels)
-    return Batch(floats, classes, torch.ones(len(labels)), torch.zeros_like(classes))
+    zeros = torch.zeros_like(classes)
+    return Batch(floats, classes, torch.ones(len(labels)), zeros, zeros.bool())
 
 
 def first_batch(folder: Path, size: int) -> Batch:

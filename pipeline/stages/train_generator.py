@@ -1,41 +1,52 @@
 """Trains the generator on real and augmented training images, and on the source domain if its classes are the same."""
 
 import csv
+import hashlib
 import io
-import json
-from collections.abc import Callable
+import shutil
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
+import numpy.typing as npt
 from pydantic import Field
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from pipeline import generators, registry
 from pipeline.atomic import new_folder, write_json, write_text
-from pipeline.dataset import Dataset, PixelStore
-from pipeline.generators import Generator
+from pipeline.dataset import Dataset
+from pipeline.errors import UserError
+from pipeline.images import encode_png
 from pipeline.params import section
 from pipeline.progress import log
-from pipeline.seeds import derive
-from pipeline.training import loop
-from pipeline.training.batches import (
-    Batch,
-    class_balanced_probs,
-    concatenate,
-    epoch_rows,
-    gather,
-    to_float,
-    weighted_rows,
-)
+from pipeline.training import generative, loop
+from pipeline.training.batches import to_uint8
 from pipeline.training.checkpoint import Checkpoint
-from pipeline.training.device import device, threads_for
-from pipeline.training.loop import Point, Schedule, train
-from pipeline.transforms.augmentation import augment_batch
+from pipeline.training.device import make_fabric, num_devices
+from pipeline.training.generative import Work
+from pipeline.training.loop import Point
+from pipeline.training.schedule import Schedule
 from pipeline.transforms.policy import Policy
 
-REMEMBERED = 1000
+SHEET_CLASSES, SHEET_IMAGES = 20, 8
+SHEET_MOMENTS = (0.125, 0.25, 0.5, 1.0)
+
+
+@section
+class Start:
+    """A generator to start from: last night's, or one of another domain.
+
+    Attributes:
+        weights: its `weights.safetensors`; what fits by name and shape is taken.
+        sha256: of that file, so that equal params mean equal results.
+    """
+
+    weights: Path
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 @section
@@ -45,6 +56,7 @@ class Params:
     Attributes:
         name: the generator, a file of `pipeline/generators`.
         generators: options of each.
+        start: weights to start from instead of random ones.
         class_balance: 0 draws images as they come, 1 every class as often.
         source_share: share of a batch that comes from the source domain, where its classes are the same.
     """
@@ -59,67 +71,100 @@ class Params:
     class_balance: Annotated[float, Field(ge=0, le=1)]
     source_share: Annotated[float, Field(ge=0, lt=1)]
     augmentation: Policy
+    start: Start | None = None
 
 
-def run(train_data: tuple[Path, ...], source: Path, out: Path, metrics: Path, curve: Path, params: Params) -> None:
-    """Trains until the schedule ends; killed half-way, the next run goes on from the last checkpoint."""
+def run(
+    train_data: tuple[Path, ...],
+    val: Path,
+    source: Path,
+    out: Path,
+    metrics: Path,
+    curve: Path,
+    samples: Path,
+    params: Params,
+) -> None:
+    """Trains until the schedule ends; killed half-way, the next run goes on from the last checkpoint.
+
+    Raises:
+        UserError: the weights to start from are not those of `params.start`, or the loss is no longer a number.
+    """
     data, domain = Dataset.open(*train_data), Dataset.open(source)
-    store = PixelStore(data)
     shared = domain.num_rows > 0 and domain.class_names == data.class_names and domain.image_shape == data.image_shape
-    source_store = PixelStore(domain) if shared and params.source_share else None
+    shared = shared and params.source_share > 0
+    validated = Dataset.open(val).digest if params.schedule.check_every else None
+    depends_on = [params, data.digest, domain.digest if shared else None, validated]
+    checkpoint = Checkpoint(depends_on, [registry.get("pipeline.generators", params.name), loop, generative])
     options = params.generators[params.name]
-    generator = generators.create(params.name, options, store.image_shape, data.num_classes, params.seed)
-    work = [params, data.digest, domain.digest if source_store else None]
-    checkpoint = Checkpoint(work, [registry.get("pipeline.generators", params.name), loop])
-    batch_at = _batches(store, source_store, params)
-    with threads_for(store.image_shape):
-        trained, points = train(
-            generator.to(device()),
-            batch_at,
-            params.schedule,
-            seed=params.seed,
-            label="train_generator",
-            checkpoint=checkpoint,
-        )
-        model: Generator = trained  # type: ignore[assignment]
-        if source_store is not None:
-            for label in range(data.num_classes):
-                rows = np.flatnonzero(source_store.labels == label)[:REMEMBERED]
-                model.remember(to_float(source_store.images(rows)).to(device()), label)
-    task = {
-        "generator": params.name,
-        "options": options,
-        "image_shape": store.image_shape,
-        "class_names": data.class_names,
-    }
+    fresh = generators.create(params.name, options, data.image_shape, data.num_classes, params.seed)
+    start = _start(params.start, fresh)
+    moments = sorted({max(1, round(share * params.schedule.steps)) for share in SHEET_MOMENTS})
+    sheets = checkpoint.path.with_suffix(".sheets")
+    work = Work(
+        params.name,
+        options,
+        params.seed,
+        params.schedule,
+        params.class_balance,
+        params.source_share,
+        params.augmentation,
+        train_data,
+        val if validated else None,
+        source if shared else None,
+        start,
+        {step: partial(write_sheet, sheets / f"{step:07d}.png", data.num_classes) for step in moments},
+    )
+    fabric = make_fabric(params.schedule.precision, num_devices())
+    trained = fabric.launch(partial(generative.fit, work, checkpoint))
+    _save(out, trained.weights, params.name, options, data)
+    with new_folder(samples) as folder:
+        for sheet in sorted(sheets.glob("*.png")):
+            shutil.copyfile(sheet, folder / sheet.name)
+    shutil.rmtree(sheets, ignore_errors=True)
+    last = {point.player: round(point.loss, 6) for point in trained.points[-len(fresh.players()) :]}
+    images = {"images": data.num_rows, "source_images": domain.num_rows if shared else 0}
+    write_json(metrics, {"final_loss": last, "steps": trained.points[-1].step, "started_from": len(start)} | images)
+    write_text(curve, _table(trained.points))
+    log(f"train_generator: {params.name}, {trained.points[-1].step} steps, final loss {last}")
+
+
+def write_sheet(path: Path, num_classes: int, model: nn.Module) -> None:
+    """Samples of the first classes, a row each, as a PNG."""
+    shown = min(num_classes, SHEET_CLASSES)
+    labels, seeds = np.repeat(np.arange(shown), SHEET_IMAGES), np.tile(np.arange(SHEET_IMAGES), shown)
+    images = to_uint8(model.sample(labels, seeds))  # type: ignore[operator]
+    rows = images.reshape(shown, SHEET_IMAGES, *images.shape[1:])
+    sheet = rows.transpose(0, 3, 1, 4, 2).reshape(shown * images.shape[2], -1, images.shape[1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode_png(np.ascontiguousarray(sheet[..., 0] if sheet.shape[2] == 1 else sheet)))
+
+
+def _start(given: Start | None, fresh: nn.Module) -> dict[str, Tensor]:
+    """The weights that fit by name and shape."""
+    if given is None:
+        return {}
+    place = f"params.yaml: train_generator.start.weights: {given.weights}"
+    try:
+        content = given.weights.read_bytes()
+        weights = load_file(given.weights)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{place}: holds no weights ({error})") from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != given.sha256:
+        raise UserError(f"{place}: its sha256 is {found}, not {given.sha256} as train_generator.start.sha256 says")
+    own = fresh.state_dict()
+    fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    log(f"train_generator: starts from {len(fitting)} of {len(own)} weights of {given.weights}")
+    if not fitting:
+        raise UserError(f"{place}: none of its {len(weights)} weights fits this generator")
+    return fitting
+
+
+def _save(out: Path, weights: dict[str, npt.NDArray[Any]], name: str, options: dict[str, Any], data: Dataset) -> None:
+    task = {"generator": name, "options": options, "image_shape": data.image_shape, "class_names": data.class_names}
     with new_folder(out) as folder:
-        save_file(
-            {key: value.cpu().contiguous() for key, value in trained.state_dict().items()},
-            folder / "weights.safetensors",
-        )
-        (folder / "task.json").write_text(json.dumps(task, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    last = {point.player: round(point.loss, 6) for point in points[-len(generator.players()) :]}
-    write_json(metrics, {"final_loss": last, "images": len(store), "source_images": len(source_store or ())})
-    write_text(curve, _table(points))
-    log(f"train_generator: {params.name}, {params.schedule.steps} steps, final loss {last}")
-
-
-def _batches(store: PixelStore, source: PixelStore | None, params: Params) -> Callable[[int], Batch]:
-    cumulative = np.cumsum(class_balanced_probs(store.labels, params.class_balance) * store.weights)
-    size = params.schedule.batch_size
-    from_source = round(size * params.source_share) if source is not None else 0
-
-    def batch_at(step: int) -> Batch:
-        rows = weighted_rows(cumulative, size - from_source, derive(params.seed, "rows"), step)
-        rng = torch.Generator().manual_seed(derive(params.seed, "augmentation", step))
-        batch = gather(store, rows)
-        batch = batch._replace(images=augment_batch(batch.images, params.augmentation, rng))
-        if source is None:
-            return batch
-        extra = gather(source, epoch_rows(len(source), from_source, derive(params.seed, "source"), step))
-        return concatenate(batch, extra._replace(domains=torch.ones_like(extra.labels)))
-
-    return batch_at
+        save_file({key: np.asarray(value, order="C") for key, value in weights.items()}, folder / "weights.safetensors")
+        write_json(folder / "task.json", task)
 
 
 def _table(points: list[Point]) -> str:

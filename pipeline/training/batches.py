@@ -19,12 +19,18 @@ class Batch(NamedTuple):
         labels: int64 [N].
         weights: float [N].
         domains: int64 [N], 0 the target, 1 the source domain.
+        added: bool [N], whether the image was added to the real ones.
     """
 
     images: Tensor
     labels: Tensor
     weights: Tensor
     domains: Tensor
+    added: Tensor
+
+    def part(self, start: int, step: int, device: torch.device) -> "Batch":
+        """Every `step`-th image from `start` on, on `device`: real and added ones as in the whole batch."""
+        return Batch(*(tensor[start::step].to(device, non_blocking=True) for tensor in self))
 
 
 def to_float(images: npt.NDArray[np.uint8]) -> Tensor:
@@ -71,7 +77,8 @@ def class_balanced_probs(labels: npt.NDArray[np.int64], power: float) -> npt.NDA
 def gather(store: PixelStore, rows: npt.NDArray[np.int64]) -> Batch:
     """The batch with the given rows of a data set."""
     labels, weights = torch.from_numpy(store.labels[rows]), torch.from_numpy(store.weights[rows])
-    return Batch(to_float(store.images(rows)), labels, weights, torch.zeros_like(labels))
+    zeros = torch.zeros_like(labels)
+    return Batch(to_float(store.images(rows)), labels, weights, zeros, zeros.bool())
 
 
 def concatenate(first: Batch, second: Batch) -> Batch:

@@ -16,7 +16,8 @@ from pipeline.params import section
 from pipeline.seeds import derive
 from pipeline.training.batches import Batch, concatenate, epoch_rows, gather
 from pipeline.training.device import device
-from pipeline.training.loop import Point, Schedule, train
+from pipeline.training.loop import Point, train
+from pipeline.training.schedule import Schedule
 from pipeline.transforms.augmentation import augment_batch
 from pipeline.transforms.mixing import Mixing, mix
 from pipeline.transforms.policy import Policy
@@ -74,8 +75,8 @@ class TrainingData:
 class ClassifierTask(nn.Module):
     """A network with its loss, for the training loop.
 
-    The first `batch_size` images of a batch are real. Loss = mean over real + weight * weighted mean over added, each
-    with the class counts of the data that it was drawn from.
+    Loss = mean over real + weight * weighted mean over added, each with the class counts of the data that it was drawn
+    from.
     """
 
     real_counts: Tensor
@@ -98,30 +99,25 @@ class ClassifierTask(nn.Module):
     def loss(self, _player: str, batch: Batch, progress: float) -> Tensor:
         """The loss of one update; where images are mixed, that of both labels in their shares."""
         if not self._recipe.mixing.on:
-            return self._loss_of(self.network(batch.images), batch.labels, batch.weights, progress)
+            return self._loss_of(self.network(batch.images), batch, progress)
         step = round(progress * self._recipe.schedule.steps)
         rng = np.random.default_rng(derive(self._seed, "mixing", step))
-        partners = self._partners(len(batch.labels)).to(batch.labels.device)
+        partners = _partners(batch.added)
         images, share = mix(batch.images, partners, self._recipe.mixing, rng)
         logits = self.network(images)
-        own = self._loss_of(logits, batch.labels, batch.weights, progress)
-        others = self._loss_of(logits, batch.labels[partners], batch.weights[partners], progress)
-        return share * own + (1 - share) * others
+        own = self._loss_of(logits, batch, progress)
+        mixed_in = batch._replace(labels=batch.labels[partners], weights=batch.weights[partners])
+        return share * own + (1 - share) * self._loss_of(logits, mixed_in, progress)
 
-    def _loss_of(self, logits: Tensor, labels: Tensor, weights: Tensor, progress: float) -> Tensor:
-        size, smoothing = self._recipe.schedule.batch_size, self._smoothing
-        total = self._loss(logits[:size], labels[:size], self.real_counts, smoothing).mean()
-        if self._how is None or len(labels) == size:
+    def _loss_of(self, logits: Tensor, batch: Batch, progress: float) -> Tensor:
+        real, added, smoothing = ~batch.added, batch.added, self._smoothing
+        total = self._loss(logits[real], batch.labels[real], self.real_counts, smoothing).mean()
+        if self._how is None or not added.any():
             return total
-        values = self._loss(logits[size:], labels[size:], self.added_counts, smoothing)
-        weights = weights[size:]
+        values = self._loss(logits[added], batch.labels[added], self.added_counts, smoothing)
+        weights = batch.weights[added]
         weight = self._how.weight + progress * (self._how.final_weight - self._how.weight)
         return total + weight * (values * weights).sum() / weights.sum()
-
-    def _partners(self, num_images: int) -> Tensor:
-        """The image before, real ones among themselves: batches are in random order already."""
-        rows, size = torch.arange(num_images), self._recipe.schedule.batch_size
-        return torch.cat([rows[:size].roll(1), rows[size:].roll(1)])
 
 
 def fit(
@@ -134,7 +130,7 @@ def fit(
         batch = gather(data.real, data.rows[epoch_rows(len(data.rows), size, seed, step)])
         if data.added is not None and data.how is not None:
             extra = gather(data.added, epoch_rows(len(data.added), data.how.batch_size, derive(seed, "added"), step))
-            batch = concatenate(batch, extra)
+            batch = concatenate(batch, extra._replace(added=torch.ones_like(extra.added)))
         rng = torch.Generator().manual_seed(derive(seed, "augmentation", step))
         return batch._replace(images=augment_batch(batch.images, recipe.augmentation, rng))
 
@@ -142,6 +138,14 @@ def fit(
     trained, points = train(task, batch_at, recipe.schedule, seed=seed, label=label, show=show)
     result: Network = trained.network  # type: ignore[assignment]
     return result, points
+
+
+def _partners(added: Tensor) -> Tensor:
+    """Of each image the one before it, real ones among themselves: batches are in random order already."""
+    partners = torch.arange(len(added), device=added.device)
+    for rows in (partners[~added], partners[added]):
+        partners[rows] = rows.roll(1)
+    return partners
 
 
 def _counts(labels: npt.NDArray[np.int64], num_classes: int, weights: npt.NDArray[np.float32] | None = None) -> Tensor:

@@ -1,10 +1,12 @@
-"""Where tensors live and how many threads compute with them."""
+"""Where tensors live, in which precision and by how many processes and threads they are computed with."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
+from lightning_fabric import Fabric
 
 from pipeline.errors import UserError
 
@@ -35,3 +37,45 @@ def device() -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"COUNTERWEIGHT_DEVICE={name!r} can't be used here: {reason}") from None
+
+
+def make_fabric(precision: Literal["auto", "32", "bf16"] = "32", count: int = 1) -> Fabric:
+    """The device, or `count` of its kind, each with a process of its own; one model is trained by all of them.
+
+    Raises:
+        UserError: there are not so many, or they lack the precision.
+    """
+    where = device()
+    if where.type == "cuda" and count > torch.cuda.device_count():
+        raise UserError(f"COUNTERWEIGHT_DEVICES={count}: this machine has {torch.cuda.device_count()} GPUs")
+    able = has_bf16(where)
+    if precision == "bf16" and not able:
+        raise UserError(f"params.yaml: precision bf16: {where} can't compute with it; take 32, or auto")
+    lower = precision == "bf16" or (precision == "auto" and able)
+    one: list[int] | int = [where.index or 0] if where.type == "cuda" else 1
+    return Fabric(
+        accelerator=where.type,
+        devices=one if count == 1 else count,
+        strategy="auto" if count == 1 else "ddp_spawn",
+        precision="bf16-mixed" if lower else "32-true",
+    )
+
+
+def has_bf16(where: torch.device) -> bool:
+    """Whether the hardware multiplies bfloat16 by itself; without that it is slower than 32 bits."""
+    if where.type == "cuda":
+        return torch.cuda.get_device_capability(where) >= (8, 0)
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+
+
+def num_devices() -> int:
+    """Devices (on a CPU: processes) that train one generator together: `COUNTERWEIGHT_DEVICES`, default 1.
+
+    Raises:
+        UserError: it is no whole number of at least 1.
+    """
+    given = os.environ.get("COUNTERWEIGHT_DEVICES") or "1"
+    if not given.isdigit() or int(given) < 1:
+        raise UserError(f"COUNTERWEIGHT_DEVICES must be a whole number of at least 1, got {given!r}")
+    return int(given)

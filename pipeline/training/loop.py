@@ -2,25 +2,32 @@
 
 A model trains here if it is an `nn.Module` with
     players() -> dict[str, list[nn.Parameter]]: who minimises over which parameters, in the order they move;
-    loss(player, batch, progress) -> Tensor []: what a player minimises; progress goes from 0 to 1 over the training.
+    loss(player, batch, progress) -> Tensor []: what a player minimises; progress goes from 0 to 1 over the training;
+    optimiser(player) -> dict (if it has one): what the player's AdamW has other than the schedule's (lr, betas, …).
 A VAE or a classifier has one player, a GAN two.
+
+Random numbers of step k depend on the seed, the process and k alone, so that a resumed run draws what an uninterrupted
+one would have drawn.
 """
 
 import math
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Protocol
+from copy import deepcopy
+from typing import Any, NamedTuple, Protocol
 
 import torch
-from pydantic import Field
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipeline.errors import UserError
-from pipeline.params import section
 from pipeline.progress import bar
+from pipeline.seeds import derive
 from pipeline.training.batches import Batch
 from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.device import make_fabric
+from pipeline.training.schedule import Schedule, learning_rate
 
 CURVE_POINTS = 200
 
@@ -37,29 +44,7 @@ class Trainable(Protocol):
         ...
 
 
-@section
-class Schedule:
-    """How long and how fast to train.
-
-    Attributes:
-        steps: updates of each player.
-        lr: highest learning rate of AdamW; warmed up linearly, then lowered along a cosine to zero.
-        warmup: share of the steps for the warm-up.
-        ema_decay: decay a step of the averaged weights, which are the result; 0 takes the last weights.
-        max_grad_norm: gradients are clipped to this norm.
-    """
-
-    steps: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=1)]
-    lr: Annotated[float, Field(gt=0)]
-    warmup: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: Annotated[float, Field(ge=0)]
-    ema_decay: Annotated[float, Field(ge=0, lt=1)]
-    max_grad_norm: Annotated[float, Field(gt=0)]
-
-
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """Mean loss of a player since the point before."""
 
     step: int
@@ -76,89 +61,185 @@ def train(
     label: str,
     checkpoint: Checkpoint | None = None,
     show: bool = True,
+    fabric: Fabric | None = None,
+    validate: Callable[[nn.Module], float] | None = None,
+    watch: dict[int, Callable[[nn.Module], None]] | None = None,
 ) -> tuple[nn.Module, list[Point]]:
     """Trains `model` and returns the network to use with its loss curve; a killed run goes on from its checkpoint.
+
+    Args:
+        batch_at: the batch of a step; where several processes train together each takes its share of it.
+        fabric: devices, precision and processes; one device and full precision by default.
+        validate: what the averaged network is to make small; measured every `schedule.check_every` steps. The best
+            network is the result, and training ends when `schedule.patience` measurements in a row brought none better.
+        watch: called after so many steps with the averaged network.
 
     Raises:
         UserError: the loss is no longer a number.
     """
-    device = next(model.parameters()).device
-    run = _Run(model, schedule)
-    with torch.random.fork_rng(), bar(label, schedule.steps, "step") if show else _Silent() as shown:
-        torch.manual_seed(seed)
-        start = checkpoint.load(run.state()) if checkpoint else 0
+    fabric = fabric or make_fabric(schedule.precision)
+    run = _Run(model, schedule, fabric, label)
+    steps, best = schedule.steps, _Best(schedule, validate) if validate and schedule.check_every else None
+    first = fabric.is_global_zero
+    with torch.random.fork_rng(), bar(label, steps, "step") if show and first else _Silent() as shown:
+        start = checkpoint.load(run.state() | (best.state(run.result()) if best else {})) if checkpoint else 0
         shown.update(start)
-        for step in range(start, schedule.steps):
-            batch = Batch(*(part.to(device, non_blocking=True) for part in batch_at(step)))
-            run.step(step, batch, label)
+        for step in range(start, steps):
+            torch.manual_seed(derive(seed, "step", step, fabric.global_rank))
+            run.step(step, batch_at(step))
             shown.update()
-            if checkpoint and step + 1 < schedule.steps:
-                checkpoint.save_if_due(run.state, step + 1)
-            if (step + 1) % run.interval == 0:
-                shown.set_postfix(run.last_losses(step))
-    if checkpoint:
+            if (step + 1) % run.interval == 0 or step + 1 == steps:
+                run.note(step)
+                shown.set_postfix(run.told(step))
+            if watch and first and (seen := watch.get(step + 1)):
+                seen(run.result())
+                run.model.train()
+            if best and (step + 1) % schedule.check_every == 0 and best.is_enough(run.result(), fabric):
+                run.stopped_after = step + 1
+                run.note(step)
+                break
+            run.model.train()
+            if checkpoint and first and step + 1 < steps:
+                checkpoint.save_if_due(lambda: run.state() | (best.state(run.result()) if best else {}), step + 1)
+    if checkpoint and first:
         checkpoint.remove()
-    return run.result(), run.points()
+    return (best and best.chosen()) or run.result(), run.points()
 
 
 class _Run:
     """Everything that changes while training."""
 
-    def __init__(self, model: nn.Module, schedule: Schedule) -> None:
-        self.model, self.schedule = model.train(), schedule
+    def __init__(self, model: nn.Module, schedule: Schedule, fabric: Fabric, label: str) -> None:
+        self.model, self.schedule, self.fabric, self.label = model.train(), schedule, fabric, label
         self.players: dict[str, list[nn.Parameter]] = model.players()  # type: ignore[operator]
+        own: Callable[[str], dict[str, Any]] = getattr(model, "optimiser", lambda _player: {})
+        common = {"lr": schedule.lr, "weight_decay": schedule.weight_decay}
         self.optimisers = {
-            player: torch.optim.AdamW(parameters, lr=schedule.lr, weight_decay=schedule.weight_decay)
-            for player, parameters in self.players.items()
+            player: torch.optim.AdamW(parameters, **common | own(player)) for player, parameters in self.players.items()
         }
+        self.rates = {player: float(optimiser.defaults["lr"]) for player, optimiser in self.optimisers.items()}
         average = get_ema_multi_avg_fn(schedule.ema_decay)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True) if schedule.ema_decay else None
         self.interval = max(1, schedule.steps // CURVE_POINTS)
-        # Sum of losses in each interval, a row a player: a tensor, so that a checkpoint holds the curve too.
+        self.stopped_after = schedule.steps
+        # Tensors, so that a checkpoint holds the curve too: sums of losses since the last point (where the model is, so
+        # that a GPU is not waited for at every step), and of each interval, a row a player.
+        device = next(model.parameters()).device
+        self.recent = torch.zeros(len(self.players), dtype=torch.float64, device=device)
         self.curve = torch.zeros(len(self.players), math.ceil(schedule.steps / self.interval), dtype=torch.float64)
+        self._images, self._since = 0, time.monotonic()
 
-    def step(self, step: int, batch: Batch, label: str) -> None:
+    def step(self, step: int, batch: Batch) -> None:
+        """One update of each player, on this process's share of the batch."""
+        rank, processes, parts = self.fabric.global_rank, self.fabric.world_size, self.schedule.accumulate
+        pieces = [batch.part(rank + k * processes, processes * parts, self.recent.device) for k in range(parts)]
         for number, (player, parameters) in enumerate(self.players.items()):
             optimiser = self.optimisers[player]
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(self.schedule, step)
+                group["lr"] = learning_rate(self.schedule, step, self.rates[player])
             optimiser.zero_grad(set_to_none=True)
-            loss = self.model.loss(player, batch, step / self.schedule.steps)  # type: ignore[operator]
-            value = loss.item()
-            if not math.isfinite(value):
-                raise UserError(f"{label}: the loss of {player} is {value} at step {step}; lower lr in params.yaml")
-            loss.backward()
+            for piece in pieces:
+                with self.fabric.autocast():
+                    loss = self.model.loss(player, piece, step / self.schedule.steps)  # type: ignore[operator]
+                    loss = loss / parts
+                loss.backward()
+                self.recent[number] += loss.detach()
+            self._agree(parameters)
             nn.utils.clip_grad_norm_(parameters, self.schedule.max_grad_norm)
             optimiser.step()
-            self.curve[number, step // self.interval] += value
         if self.average is not None:
             self.average.update_parameters(self.model)
+        self._images += len(batch.labels)
+
+    def _agree(self, parameters: list[nn.Parameter]) -> None:
+        """Makes every process's gradients their mean over the processes."""
+        if self.fabric.world_size == 1:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        flat = nn.utils.parameters_to_vector(gradients)
+        mean = self.fabric.all_reduce(flat, reduce_op="mean")
+        nn.utils.vector_to_parameters(mean, gradients)  # type: ignore[arg-type]
+
+    def note(self, step: int) -> None:
+        """Adds a point to the curve.
+
+        Raises:
+            UserError: a loss is no longer a number.
+        """
+        values = self.fabric.all_reduce(self.recent.clone(), reduce_op="mean").cpu()  # type: ignore[union-attr]
+        self.recent.zero_()
+        for player, value in zip(self.players, values.tolist(), strict=True):
+            if not math.isfinite(value):
+                raise UserError(
+                    f"{self.label}: the loss of {player} is {value} at step {step}; lower lr in params.yaml"
+                )
+        self.curve[:, step // self.interval] += values
 
     def result(self) -> nn.Module:
+        """The network to use, ready for use."""
         chosen = self.average.module if self.average is not None else self.model
         return chosen.eval()
 
     def points(self) -> list[Point]:
-        steps = self.schedule.steps
+        """The curve: the mean loss of each interval."""
+        steps = self.stopped_after
         return [
             Point(
                 min((i + 1) * self.interval, steps),
                 player,
                 float(total) / min(self.interval, steps - i * self.interval),
             )
-            for i in range(self.curve.shape[1])
+            for i in range(math.ceil(steps / self.interval))
             for player, total in zip(self.players, self.curve[:, i], strict=True)
         ]
 
-    def last_losses(self, step: int) -> dict[str, str]:
-        """Mean losses of the interval that ends with `step`."""
+    def told(self, step: int) -> dict[str, str]:
+        """Mean losses of the interval that ends with `step`, and images a second since the last call."""
         column = self.curve[:, step // self.interval] / self.interval
-        return {player: f"{value:.4g}" for player, value in zip(self.players, column.tolist(), strict=True)}
+        now = time.monotonic()
+        pace = self._images / max(now - self._since, 1e-9)
+        self._images, self._since = 0, now
+        losses = {player: f"{value:.4g}" for player, value in zip(self.players, column.tolist(), strict=True)}
+        return losses | {"images/s": f"{pace:.3g}"}
 
     def state(self) -> dict[str, nn.Module | torch.optim.Optimizer | Tensor]:
-        state: dict[str, nn.Module | torch.optim.Optimizer | Tensor] = {"model": self.model, "curve": self.curve}
+        """What a checkpoint holds."""
+        state: dict[str, nn.Module | torch.optim.Optimizer | Tensor] = {
+            "model": self.model,
+            "curve": self.curve,
+            "recent": self.recent,
+        }
         state |= {f"optimiser.{player}": optimiser for player, optimiser in self.optimisers.items()}
         return state | ({"average": self.average} if self.average is not None else {})
+
+
+class _Best:
+    """The best network so far by the validation measure."""
+
+    def __init__(self, schedule: Schedule, validate: Callable[[nn.Module], float]) -> None:
+        self._patience, self._validate = schedule.patience, validate
+        self.network: nn.Module | None = None
+        self._score = torch.tensor([math.inf, 0.0], dtype=torch.float64)  # the best value, measurements since then
+
+    def is_enough(self, network: nn.Module, fabric: Fabric) -> bool:
+        """Measures; whether training should end."""
+        with torch.random.fork_rng(), torch.no_grad():
+            value = float(fabric.broadcast(self._validate(network)))
+        if value < self._score[0]:
+            self.network = deepcopy(network)
+            self._score.copy_(torch.tensor([value, 0.0]))
+        else:
+            self._score[1] += 1
+        return 0 < self._patience <= int(self._score[1])
+
+    def chosen(self) -> nn.Module | None:
+        """The best network; None before the first measurement."""
+        return self.network if math.isfinite(self._score[0]) else None
+
+    def state(self, network: nn.Module) -> dict[str, nn.Module | torch.optim.Optimizer | Tensor]:
+        """What a checkpoint holds; before the first measurement `network` stands in."""
+        self.network = self.network or deepcopy(network)
+        return {"best": self.network, "score": self._score}
 
 
 class _Silent:
@@ -175,11 +256,3 @@ class _Silent:
 
     def set_postfix(self, _: dict[str, str]) -> None:
         """Shows nothing."""
-
-
-def learning_rate(schedule: Schedule, step: int) -> float:
-    """Learning rate of update `step`: linear warm-up, then a cosine down to zero (Loshchilov & Hutter 2017, eq. 5)."""
-    progress = (step + 1) / schedule.steps
-    if progress <= schedule.warmup:
-        return schedule.lr * progress / schedule.warmup
-    return schedule.lr * 0.5 * (1 + math.cos(math.pi * (progress - schedule.warmup) / (1 - schedule.warmup)))

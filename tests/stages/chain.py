@@ -38,10 +38,9 @@ class Chain:
     def train_generator(self, folder: str = "generator", **changes: Any) -> Path:
         train_generator.run(
             (self.train, self.augmented),
+            self.val,
             self.source_domain,
-            self.root / folder,
-            self.root / f"{folder}.json",
-            self.root / f"{folder}.csv",
+            *(self.root / name for name in (folder, f"{folder}.json", f"{folder}.csv", f"{folder}-samples")),
             settings(train_generator.Params, "train_generator", **{"schedule": STEPS, **changes}),
         )
         return self.root / folder

@@ -11,7 +11,8 @@ from pipeline.errors import UserError
 from pipeline.training import loop
 from pipeline.training.batches import Batch
 from pipeline.training.checkpoint import Checkpoint
-from pipeline.training.loop import Schedule, learning_rate, train
+from pipeline.training.loop import train
+from pipeline.training.schedule import Schedule, learning_rate
 from tests.tiny import schedule
 
 
@@ -53,7 +54,8 @@ class Scalar(nn.Module):
 def batch_at(step: int) -> Batch:
     rng = torch.Generator().manual_seed(step)
     labels = torch.randint(0, 2, (8,), generator=rng)
-    return Batch(torch.randn(8, 1, 2, 2, generator=rng), labels, torch.ones(8), torch.zeros_like(labels))
+    zeros = torch.zeros_like(labels)
+    return Batch(torch.randn(8, 1, 2, 2, generator=rng), labels, torch.ones(8), zeros, zeros.bool())
 
 
 def duel() -> Duel:

@@ -41,7 +41,8 @@ def task(data: TrainingData, mixing: Recipe, seed: int = 7) -> ClassifierTask:
 def batch() -> Batch:
     """Four real images, then three added ones of different weights."""
     added = batch_of(bars(ADDED, seed=2), ADDED)
-    return concatenate(batch_of(bars(LABELS, seed=1), LABELS), added._replace(weights=torch.tensor([0.5, 1.0, 2.0])))
+    added = added._replace(weights=torch.tensor([0.5, 1.0, 2.0]), added=torch.ones(len(ADDED), dtype=torch.bool))
+    return concatenate(batch_of(bars(LABELS, seed=1), LABELS), added)
 
 
 @pytest.mark.parametrize("kind", [{"mixup": 0.8}, {"cutmix": 0.8}], ids=str)
