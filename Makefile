@@ -2,7 +2,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run airflow up down test lint e2e e2e-airflow e2e-ceph e2e-cluster e2e-ui bench clean lock .install .source
+.PHONY: help setup demo run airflow up down test lint e2e e2e-airflow e2e-ceph e2e-cluster e2e-ui fuzz bench clean lock .install .source
 
 PYTHON ?= python3.11
 UV_VERSION := 0.13.9
@@ -108,6 +108,11 @@ e2e-cluster: setup ## one run on PostgreSQL, Redis, two schedulers and Celery wo
 
 e2e-ui: setup ## a browser goes through Airflow's form, a run and its report; pictures in results/e2e-ui
 	@$(IN_VENV); pytest -m ui tests/airflow/test_ui.py
+
+# So many damaged files of each of some forty kinds of image, archive and list; the same ones in every run.
+FUZZ ?= 1000
+fuzz: setup ## damaged images, archives and lists by the ten thousand: FUZZ=1000 of each kind, some minutes
+	@$(IN_VENV); COUNTERWEIGHT_FUZZ=$(FUZZ) pytest -n 2 --dist worksteal --durations 3 tests/decoding/test_fuzz.py tests/sources/test_fuzz.py
 
 lint: setup ## ruff, mypy, import contracts
 	@$(IN_VENV); ruff check .; ruff format --check .; mypy; lint-imports

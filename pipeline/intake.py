@@ -114,13 +114,23 @@ def accept(
         try:
             whole = cut(decode(data), file.box)
         except UndecodableImageError as error:
-            yield Refused(file.name, str(error), sha256, len(data))
+            yield Refused(file.name, str(error) if data else _why_empty(file), sha256, len(data))
             continue
         pixels = fit(whole, shape.size, shape.channels, shape.how)
         row = make_row(pixels, labels[file.label], path=file.name, origin="real")
         height, width = whole.shape[:2]
         row = replace(row, source_width=width, source_height=height, group=file.group)
         yield Accepted(file, row, pixels, sha256, len(data))
+
+
+def _why_empty(file: SourceFile) -> str:
+    """Why a file gave no bytes: what can't be read counts as empty (see `source_lock.read_bytes`)."""
+    try:
+        file.read()
+    except OSError as error:
+        told = "".join(sign if sign.isprintable() else " " for sign in error.strerror or str(error))
+        return f"cannot be read: {' '.join(told.split())[:120]}"
+    return "empty file"
 
 
 def cut(pixels: Pixels, box: tuple[int, int, int, int] | None) -> Pixels:

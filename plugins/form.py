@@ -36,6 +36,7 @@ FIELDS = (
         "ingest.source", "Source", "builtin:digits, s3://…, or a path that every worker sees", "Data", {"minLength": 1}
     ),
     Field("ingest_source.source", "Source domain", "Images to transfer from; none for no transfer", "Data"),
+    Field("analyze_bias.strategy", "Strategy", "A file of pipeline/strategies: how the plan is made", "Plan"),
     Field(
         "analyze_bias.target",
         "Target",
@@ -68,14 +69,13 @@ FIELDS = (
         {"type": "integer", "minimum": 1, "maximum": 100},
     ),
 )
+# Fields that name a plug-in, and the folder of `pipeline` whose files may be named.
+CHOICES = {"analyze_bias.strategy": "strategies", "train_generator.name": "generators"}
 
 
 def build(root: Path) -> dict[str, Param]:
     """The form's parameters, with what params.yaml says as defaults."""
     values = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
-    generators = sorted(
-        path.stem for path in (root / "pipeline" / "generators").glob("*.py") if not path.stem.startswith("_")
-    )
     form = {
         "revision": Param(
             "main",
@@ -88,8 +88,9 @@ def build(root: Path) -> dict[str, Param]:
     }
     for entry in FIELDS:
         schema = {"type": "string"} | entry.schema
-        if entry.key == "train_generator.name":
-            schema["enum"] = generators
+        if entry.key in CHOICES:
+            files = (root / "pipeline" / CHOICES[entry.key]).glob("*.py")
+            schema["enum"] = sorted(path.stem for path in files if not path.stem.startswith("_"))
         form[entry.name] = Param(
             _value(values, entry.key), title=entry.title, description=entry.description, section=entry.section, **schema
         )

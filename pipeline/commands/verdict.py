@@ -102,7 +102,7 @@ def _flag(row: ClassRow) -> str:
 
 def _notes(chosen: Sequence[ClassRow], rows: Sequence[ClassRow], metrics: dict[str, Any]) -> list[str]:
     notes = [
-        f"{metrics['seeds']} training seeds, {form.count(metrics['test_images'])} test images; "
+        f"{form.counted(metrics['seeds'], 'training seed')}, {form.count(metrics['test_images'])} test images; "
         "added: augmented and synthetic; all classes: balanced accuracy."
     ]
     if len(chosen) < len(rows):

@@ -7,17 +7,19 @@ palette, transparency, 16 bits) is left to Pillow.
 
 import io
 import struct
+import warnings
 import zlib
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image, ImageOps
+from PIL import Image
+
+from pipeline.decoding.orientation import orientation_of, upright
 
 JPEG = b"\xff\xd8\xff"
 PNG = b"\x89PNG\r\n\x1a\n"
-ORIENTATION = 0x0112
 # Chunks that change nothing about the pixels of an 8-bit grey or RGB image.
 PLAIN_CHUNKS = frozenset({b"IHDR", b"IDAT", b"IEND", b"tEXt", b"zTXt", b"iTXt", b"pHYs", b"tIME", b"sBIT"})
 
@@ -71,20 +73,14 @@ def _jpeg(data: bytes) -> npt.NDArray[np.uint8] | None:
         raise DamagedError(_reason(error)) from None
     except KeyError:
         return None
-    upright = _upright(pixels[..., 0] if colours == "Gray" else pixels, data)
-    return np.ascontiguousarray(upright)
+    return _upright(pixels[..., 0] if colours == "Gray" else pixels, data)
 
 
 def _upright(pixels: npt.NDArray[np.uint8], data: bytes) -> npt.NDArray[np.uint8]:
     if b"Exif\0\0" not in data[:65536]:
-        return pixels
-    with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-        orientation = image.getexif().get(ORIENTATION, 1)
-    if orientation == 1:
-        return pixels
-    turned = Image.fromarray(pixels)
-    turned.getexif()[ORIENTATION] = orientation
-    return np.asarray(ImageOps.exif_transpose(turned))
+        return np.ascontiguousarray(pixels)
+    with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+        return upright(pixels, orientation_of(image))
 
 
 def _png(data: bytes) -> npt.NDArray[np.uint8] | None:

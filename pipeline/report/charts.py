@@ -55,7 +55,9 @@ def histogram(table: pd.DataFrame) -> Figure:
     """
     if len(table) > 20:
         table = table.sort_values("train", ascending=False, kind="stable")
-    figure = Figure(figsize=(min(16.0, max(6.0, 0.45 * len(table))), 3.8), layout="constrained")
+    names = [str(name) for name in table["class"]]
+    wide = min(16.0, max(6.0, 0.8 + max(0.45, min(1.0, _width(names))) * len(table)))
+    figure = Figure(figsize=(wide, 3.8), layout="constrained")
     axes = figure.subplots()
     places, bottom = np.arange(len(table)), np.zeros(len(table))
     for column, origin in (("train", "real"), ("augment", "augmented"), ("synthesize", "synthetic")):
@@ -64,24 +66,34 @@ def histogram(table: pd.DataFrame) -> Figure:
         bottom += values
     if "due" in table:
         axes.hlines(table["due"], places - 0.45, places + 0.45, color=INK, linewidth=1.2, label="due by the reference")
-    class_ticks(axes, [str(name) for name in table["class"]])
+    class_ticks(axes, names, (wide - 0.8) / len(names))
     axes.set_xlim(-0.7, len(table) - 0.3)
+    axes.set_ylim(0, 1.04 * max(1.0, bottom.max(), *table.get("due", [])))
     axes.set_ylabel("training images")
     axes.grid(axis="y")
     figure.legend(loc="outside upper left", ncols=4)
     return figure
 
 
-def class_ticks(axes: Axes, names: Sequence[str]) -> None:
-    """Names below the columns, smaller and upright where there are many; of very many every n-th."""
+def class_ticks(axes: Axes, names: Sequence[str], room: float) -> None:
+    """Names below the columns, upright where they have no room beside each other; of very many every n-th.
+
+    Args:
+        room: inches from one column to the next.
+    """
     step = -(-len(names) // MAX_LABELS)
-    few = len(names) <= 12 and max(map(len, names)) <= 10
+    lying = _width(names) <= room
     axes.set_xticks(
         np.arange(0, len(names), step),
-        [shortened(name, 24 if few else 16) for name in names[::step]],
-        rotation=0 if few else 90,
+        [shortened(name, 24 if lying else 16) for name in names[::step]],
+        rotation=0 if lying else 90,
         fontsize=9 if len(names) <= 40 else 6.5,
     )
+
+
+def _width(names: Sequence[str]) -> float:
+    """Inches that the longest of the names takes in letters of 9 points, and the space to the next."""
+    return 0.15 + 0.078 * max(map(len, names))
 
 
 def shortened(name: str, most: int = 24) -> str:

@@ -74,19 +74,19 @@ def cues(effects: Mapping[str, tuple[float, float]], by_class: Floats, names: Se
         least: effect from which a cue is told.
     """
     wide = min(16.0, max(7.5, 4.4 + 0.15 * len(names)))
-    height = 1.3 + 0.4 * len(effects) + (0.9 if len(names) > 12 else 0)
+    height = 1.9 + 0.4 * len(effects)
     figure = Figure(figsize=(wide, height), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3.0, wide - 4.4])
     _bars(left, {name: effect for name, (effect, _) in effects.items()}, least)
     for row, (effect, p) in enumerate(effects.values()):
-        _beside(left, effect, row, f"{effect:.2f} (p {p:.2g})")
+        _beside(left, effect, row, f"{effect:.2f} (p {p:.2g})", least)
     left.set_title("all classes")
     left.set_xlabel("accuracy above chance")
     image = right.imshow(np.clip(by_class, 0, 1), cmap="Reds", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     right.set_title("each class against the others")
     right.spines[:].set_visible(False)
     right.tick_params(left=False)
-    class_ticks(right, names)
+    class_ticks(right, names, (wide - 4.4) / len(names))
     figure.colorbar(image, ax=right, fraction=0.03, pad=0.01).outline.set_visible(False)
     return figure
 
@@ -111,7 +111,7 @@ def drift(
     for axes, (title, found) in zip(panels, comparisons.items(), strict=True):
         _bars(axes, {name: distance for name, (distance, _) in found.items()}, least)
         for row, (distance, p) in enumerate(found.values()):
-            _beside(axes, distance, row, f"{distance:.2f} (p {p:.2g})")
+            _beside(axes, distance, row, f"{distance:.2f} (p {p:.2g})", least)
         axes.set_title(title)
         axes.set_xlabel("KS distance within classes")
     if shown:
@@ -137,8 +137,9 @@ def _bars(axes: Axes, values: Mapping[str, float], least: float) -> None:
     axes.set_ylim(len(values) - 0.5, -0.5)
 
 
-def _beside(axes: Axes, value: float, row: int, text: str) -> None:
-    """Writes beside a bar's end, or into it where no room is left."""
+def _beside(axes: Axes, value: float, row: int, text: str, least: float) -> None:
+    """Writes beside a bar's end and the line at `least`, or into the bar where no room is left."""
     inside = value > 0.55
-    colour, place, side = ("white", value - 0.02, "right") if inside else (MUTED, value + 0.02, "left")
+    end = max(value, least) if least <= 0.55 else value
+    colour, place, side = ("white", value - 0.02, "right") if inside else (MUTED, end + 0.02, "left")
     axes.text(place, row, text, va="center", ha=side, color=colour, fontsize=8, bbox=None if inside else HALO)

@@ -39,6 +39,28 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:,.{digits}f}".rstrip("0").rstrip(".").replace("-", "−")
 
 
+def counted(number: float, noun: str) -> str:
+    """A number and what it counts: 1 seed, 2 seeds, 3 classes."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count(number)} {noun if number == 1 else plural}"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value to two digits; below 0.0001 no test here tells more."""
+    if value is None:
+        return NONE
+    return "< 0.0001" if value < 0.0001 else f"{float(f'{value:.2g}'):g}"
+
+
+def size(num_bytes: float) -> str:
+    """Bytes as people say them: 34.4 MB."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} bytes" if unit == "bytes" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:,.1f} TB"
+
+
 def some(names: Sequence[str], most: int = 8) -> str:
     """The first names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -11,7 +11,8 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.dataset import Dataset
-from pipeline.report import arms, figures, sheet, tables
+from pipeline.plan import ClassPlan
+from pipeline.report import arms, bias, figures, sheet, tables
 from pipeline.report import format as form
 from pipeline.report.arms import ClassRow
 
@@ -25,7 +26,8 @@ class Content:
     """Everything the page is made of.
 
     Attributes:
-        ingest, synthesize, metrics: what these stages (`evaluate` the last) wrote as JSON.
+        ingest, analyze_bias, synthesize, metrics: what these stages (`evaluate` the last) wrote as JSON.
+        findings: all that `analyze_bias` found.
         curves: losses of the classifiers of baseline, augmented and completed.
     """
 
@@ -34,6 +36,9 @@ class Content:
     synthetic: Dataset
     quarantine: pd.DataFrame
     ingest: Mapping[str, Any]
+    analyze_bias: Mapping[str, Any]
+    findings: Mapping[str, Any]
+    plan: Mapping[str, ClassPlan]
     synthesize: Mapping[str, Any]
     metrics: Mapping[str, Any]
     confusion: pd.DataFrame
@@ -59,6 +64,7 @@ def render(content: Content, images_per_class: int) -> str:
         _verdict(content.metrics, rows)
         | _classes(content.metrics, rows)
         | _data(content, counts, rows)
+        | _bias(content, rows)
         | _sheet(content, rows, images_per_class)
         | _training(content, [row.name for row in rows])
     )
@@ -95,6 +101,24 @@ def _data(content: Content, counts: Mapping[str, Counts], rows: Sequence[ClassRo
         "reasons": tables.reasons(content.quarantine),
         "imbalance": tables.imbalance(counts["real"], counts["real"] + counts["augmented"] + counts["synthetic"]),
         "histogram": figures.compact_histogram(rows) if many else figures.histogram(rows),
+    }
+
+
+def _bias(content: Content, rows: Sequence[ClassRow]) -> dict[str, Any]:
+    told, more = bias.findings(content.findings)
+    odd, doubted = bias.pictures(content.findings, content.train)
+    return {
+        "findings": told,
+        "more_findings": more,
+        "cues": bias.cues(content.findings),
+        "shifts": bias.shifts(content.findings),
+        "not_measured": content.findings["not_measured"],
+        "odd": odd,
+        "doubted": doubted,
+        "num_doubted": len(content.findings["label_issues"]["images"]),
+        "plan_rows": bias.plan_rows(content.plan, [row.name for row in rows]),
+        "strategy": content.analyze_bias["plan"]["strategy"],
+        "cost": bias.cost(content.analyze_bias),
     }
 
 

@@ -88,6 +88,18 @@ def first_images(dataset: Dataset, per_class: int, labels: Collection[int]) -> d
     return found
 
 
+def images_of(dataset: Dataset, ids: Collection[str]) -> dict[str, bytes]:
+    """PNG bytes of the images of these ids, as far as the data set holds them; reads no further than it must."""
+    found: dict[str, bytes] = {}
+    for batch in dataset.batches(["id", "image"]) if ids else ():
+        for place, key in enumerate(batch.column("id").to_pylist()):
+            if key in ids:
+                found[key] = batch.column("image").field("bytes")[place].as_py()
+        if len(found) == len(ids):
+            break
+    return found
+
+
 def nearest_real(queries: Sequence[Pixels], train: Dataset) -> list[Nearest]:
     """The nearest of all training images to each of `queries`; of equally near ones the first.
 

@@ -6,16 +6,20 @@ A source module has two functions:
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 from pipeline import registry
 from pipeline.dataset.schema import Split
 from pipeline.errors import UserError
 
 KIND = "source"
+T = TypeVar("T")
+AHEAD = 16  # files fetched before they are asked for: requests under way at once, and images in memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +33,10 @@ class SourceFile:
         read: returns the file's bytes.
         group: what the file must not be parted from by a split (patient, camera, series), if the source says so.
         box: x, y, width and height in pixels of the part of the file that is the image, if it is a part.
-        identity: what pins an image that is computed, not stored: its pixels may differ a little between processors.
+        identity: what pins an image instead of its bytes: a computed one, whose pixels may differ a little between
+            processors, or one that the source's own listing has a hash of.
+        size: bytes of a file that `identity` pins, if it is one.
+        prepare: begins to fetch the file in the background, where a read has to wait for the network.
         listed: label, split and group stand in a list that may change while the file does not: they are pinned too.
     """
 
@@ -40,6 +47,8 @@ class SourceFile:
     group: str | None = None
     box: tuple[int, int, int, int] | None = None
     identity: bytes | None = None
+    size: int | None = None
+    prepare: Callable[[], None] | None = None
     listed: bool = False
 
 
@@ -71,6 +80,20 @@ def files(source: str) -> Iterator[SourceFile]:
         UserError: the source is missing, of no known kind, or holds no class; or a name in it is no Unicode.
     """
     for file in find(source).files(source):
-        if any("\ud800" <= sign <= "\udfff" for sign in file.name):
+        if not file.name.isascii() and any("\ud800" <= sign <= "\udfff" for sign in file.name):
             raise UserError(f"source {source!r}: the name {os.fsencode(file.name)!r} is no UTF-8; rename the file")
         yield file
+
+
+def prepared(found: Iterable[tuple[T, SourceFile]]) -> Iterator[tuple[T, SourceFile]]:
+    """Files that will all be read, each with what goes with it; those that can be are fetched before they come."""
+    coming: deque[tuple[T, SourceFile]] = deque()
+    for item in found:
+        if item[1].prepare is None:
+            yield item
+            continue
+        item[1].prepare()
+        coming.append(item)
+        if len(coming) > AHEAD:
+            yield coming.popleft()
+    yield from coming

@@ -31,7 +31,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     "split": ("split", "subset", "set", "partition"),
     "group": ("group", "group_id", "patient", "patient_id", "subject", "subject_id", "camera", "camera_id", "series"),
     "box": ("box", "bbox", "bounding_box"),
+    "origin": ("origin",),
 }
+MADE = ("augmented", "synthetic")
 # left, top, and then width and height, or the right and lower edges
 SIZED: tuple[tuple[str, str, str, str], ...] = (
     ("x", "y", "w", "h"),
@@ -57,6 +59,7 @@ class Roles(NamedTuple):
     split: str | None
     group: str | None
     box: str | None
+    origin: str | None
     edges: tuple[str, str, str, str] | None
     edges_are_sizes: bool
 
@@ -108,8 +111,9 @@ def facts(where: str, row: Mapping[str, Any], roles: Roles) -> Facts:
     """Reads a row.
 
     Raises:
-        UserError: no label, an unknown split, or a box that is not four numbers; says in which row.
+        UserError: a made image, no label, an unknown split, or a box that is not four numbers; says in which row.
     """
+    refuse_made(where, row.get(roles.origin or ""))
     label = text(where, "label", row.get(roles.label or ""))
     if label is None:
         raise UserError(f"{where} has no label; remove the row, or label it")
@@ -118,6 +122,19 @@ def facts(where: str, row: Mapping[str, Any], roles: Roles) -> Facts:
         raise UserError(f"{where}: unknown split {split!r}; accepted: {', '.join(SPLIT_FOLDERS)}, or nothing")
     group = text(where, "group", row.get(roles.group or ""))
     return Facts(label, None if split is None else SPLIT_FOLDERS[split.lower()], group, _box(where, row, roles))
+
+
+def refuse_made(where: str, origin: Any) -> None:
+    """Stops at what no test may be made of: the source is taken for real images, and some of them become the test.
+
+    Raises:
+        UserError: the image is an augmented or synthetic one, as our exports and data sets say.
+    """
+    if isinstance(origin, str) and origin.strip().lower() in MADE:
+        raise UserError(
+            f"{where} is an image of origin {origin!r}, but a source must hold real images only; take it out, or "
+            "export data/real alone"
+        )
 
 
 def text(where: str, role: str, value: Any) -> str | None:

@@ -24,13 +24,26 @@ class Folder:
         Raises:
             UserError: a symbolic link leads to outside the folder.
         """
+        if self._leads_out(name):
+            raise UserError(f"{where}: {name[:200]!r} is a link to outside its folder")
+        return self._root / name
+
+    def read(self, name: str) -> bytes:
+        """The content of the file of that name.
+
+        Raises:
+            OSError: it cannot be read, or a symbolic link leads to outside the folder.
+        """
+        if self._leads_out(name):
+            raise OSError("a link to outside its folder")
+        return read_file(self._root / name)
+
+    def _leads_out(self, name: str) -> bool:
         path = self._root / name
         real = Path(self._resolved(path.parent)) / path.name
         if real.is_symlink():
             real = Path(os.path.realpath(real))
-        if not real.is_relative_to(self._resolved(self._root)):
-            raise UserError(f"{where}: {name[:200]!r} is a link to outside its folder")
-        return path
+        return not real.is_relative_to(self._resolved(self._root))
 
 
 def plain_name(where: str, name: str) -> str:

@@ -47,7 +47,7 @@ def _shard_files(shard: Path, name: str, split: Split | None) -> Iterator[Source
     with _parquet.told(shard):
         arrow = pq.read_schema(shard)
     image, meaning = _image_column(shard, arrow), _roles(shard, arrow)
-    wanted = {meaning.label, meaning.split, meaning.group, meaning.box, *(meaning.edges or ())}
+    wanted = {meaning.label, meaning.split, meaning.group, meaning.box, meaning.origin, *(meaning.edges or ())}
     images = _Images(shard, image)
     try:
         for number, (where, row) in enumerate(rows(shard, wanted.__contains__)):

@@ -10,7 +10,7 @@ from pipeline.dataset.schema import Split
 from pipeline.errors import UserError
 from pipeline.images import SUFFIXES
 from pipeline.sources import SourceFile
-from pipeline.sources._named import read_file
+from pipeline.sources._named import Folder
 
 SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",
@@ -29,12 +29,12 @@ def accepts(source: str) -> bool:
 
 
 def files(source: str) -> Iterator[SourceFile]:
-    """The folder's images, sorted by name.
+    """The folder's images, sorted by name; a link to outside or to nothing, or a pipe, can't be read.
 
     Raises:
-        UserError: no class folder, or a class folder without an image.
+        UserError: no class folder, a class folder without an image, or a folder that can't be listed or is a link.
     """
-    root = Path(source)
+    root, inside = Path(source), Folder(Path(source))
     names = [name for name in _names(root) if is_image(name)]
     prefix = common_folder(names)
     has_splits = split_folders(names, prefix)
@@ -42,7 +42,7 @@ def files(source: str) -> Iterator[SourceFile]:
     for name in sorted(names):
         split, label = place(name, prefix, has_splits)
         if label is not None:
-            yield SourceFile(name=name, label=label, split=split, read=partial(read_file, root / name))
+            yield SourceFile(name=name, label=label, split=split, read=partial(inside.read, name))
 
 
 def common_folder(names: list[str]) -> str:
@@ -80,12 +80,18 @@ def place(name: str, prefix: str, has_splits: bool) -> tuple[Split | None, str |
 
 
 def _names(root: Path) -> Iterator[str]:
-    for folder, folders, inside in os.walk(root):
+    for folder, folders, inside in os.walk(root, onerror=_refuse_unlisted):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for path in (Path(folder) / name for name in folders):
+            if path.is_symlink():
+                raise UserError(f"{path}: is a link to a folder, which is not followed; put the folder itself there")
         for name in inside:
-            path = Path(folder) / name
-            if path.is_file() and path.resolve().is_relative_to(root.resolve()):
-                yield path.relative_to(root).as_posix()
+            yield (Path(folder) / name).relative_to(root).as_posix()
+
+
+def _refuse_unlisted(error: OSError) -> None:
+    """Stops at a folder that can't be listed, rather than leave out what is in it and say nothing."""
+    raise UserError(f"{error.filename}: the folder cannot be listed ({error.strerror}); allow it, or move it away")
 
 
 def is_image(name: str) -> bool:

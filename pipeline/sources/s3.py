@@ -10,18 +10,20 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.dataset.schema import Split
 from pipeline.errors import UserError
-from pipeline.sources import SourceFile
+from pipeline.sources import AHEAD, SourceFile
 from pipeline.sources.imagefolder import common_folder, is_image, place, split_folders
 
-AHEAD = 16  # images held in memory before they are asked for, and requests under way at once
 _ADDRESS = re.compile(r"s3://([^/\s]+)(?:/(.*))?")
 _REFUSED = {"403", "AccessDenied", "ExpiredToken", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 _GONE = {"404", "412", "NoSuchKey", "PreconditionFailed"}
 _PATIENCE = {"connect_timeout": 10, "read_timeout": 60, "retries": {"mode": "standard", "max_attempts": 5}}
+_READ_ATTEMPTS = 3  # of an object whose content breaks off, which the client does not ask for again by itself
+_KEY = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+_PLACE = "COUNTERWEIGHT_S3_ENDPOINT or AWS_ENDPOINT_URL"
 
 
 def accepts(source: str) -> bool:
@@ -38,16 +40,39 @@ def files(source: str) -> Iterator[SourceFile]:
         UserError: no such bucket, a wrong key, or no class folder.
     """
     bucket, prefix = _address(source)
-    client = _client()
     with _told(source, bucket):
+        client = _client()
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        listed = [entry for page in pages for entry in page.get("Contents", ())]
-    entries = {entry["Key"][len(prefix) :]: entry for entry in listed}
-    laid_out = list(_laid_out(source, sorted(name for name in entries if is_image(name))))
-    reader = _Reader(client, source, bucket, [entries[name] for name, _, _ in laid_out])
-    for number, (name, label, split) in enumerate(laid_out):
-        identity = _identity(entries[name])
-        yield SourceFile(name=name, label=label, split=split, read=partial(reader.read, number), identity=identity)
+        listed = {
+            entry["Key"][len(prefix) :]: _Object(entry["Size"], entry.get("ETag"))
+            for page in pages
+            for entry in page.get("Contents", ())
+            if is_image(entry["Key"][len(prefix) :])
+        }
+    reader = _Reader(client, source, bucket)
+    for name, label, split in _laid_out(source, sorted(listed)):
+        found = listed[name]
+        yield SourceFile(
+            name=name,
+            label=label,
+            split=split,
+            read=partial(reader.read, prefix + name, found.etag),
+            prepare=partial(reader.prepare, prefix + name, found.etag),
+            identity=found.identity,
+            size=found.size if found.identity else None,
+        )
+
+
+class _Object(NamedTuple):
+    """What a listing says of an object."""
+
+    size: int
+    etag: str | None
+
+    @property
+    def identity(self) -> bytes | None:
+        """What pins it; None, so that its content does, where the server gives no ETag."""
+        return f"{self.size} {self.etag}".encode() if self.etag else None
 
 
 def _laid_out(source: str, names: list[str]) -> Iterator[tuple[str, str, Split | None]]:
@@ -65,37 +90,35 @@ def _laid_out(source: str, names: list[str]) -> Iterator[tuple[str, str, Split |
 
 
 class _Reader:
-    """Reads objects; those that are asked for one after the other it fetches ahead, since each costs a round trip."""
+    """Reads objects; those that are prepared it fetches in the background, since each costs a round trip."""
 
-    def __init__(self, client: Any, source: str, bucket: str, entries: list[dict[str, Any]]) -> None:
-        self._client, self._source, self._bucket, self._entries = client, source, bucket, entries
+    def __init__(self, client: Any, source: str, bucket: str) -> None:
+        self._client, self._source, self._bucket = client, source, bucket
         self._pool = ThreadPoolExecutor(AHEAD)  # its threads end with the reader
-        self._coming: dict[int, Future[bytes]] = {}
-        self._last = -2
+        self._coming: dict[str, Future[bytes]] = {}
 
-    def read(self, number: int) -> bytes:
-        """Content of the object at a place in the listing."""
-        if number == self._last + 1:
-            for ahead in range(number, min(number + AHEAD, len(self._entries))):
-                if ahead not in self._coming:
-                    self._coming[ahead] = self._pool.submit(self._fetch, ahead)
-        elif number != self._last:
-            self._coming.clear()
-        self._last = number
-        return self._coming.pop(number).result() if number in self._coming else self._fetch(number)
+    def prepare(self, key: str, etag: str | None) -> None:
+        """Begins to fetch an object that will be read."""
+        self._coming[key] = self._pool.submit(self._fetch, key, etag)
 
-    def _fetch(self, number: int) -> bytes:
+    def read(self, key: str, etag: str | None) -> bytes:
+        """Content of an object."""
+        return self._coming.pop(key).result() if key in self._coming else self._fetch(key, etag)
+
+    def _fetch(self, key: str, etag: str | None) -> bytes:
         """Content of the object, if it is still the one that was listed."""
-        key, etag = self._entries[number]["Key"], self._entries[number].get("ETag")
+        from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+
         condition = {"IfMatch": etag} if etag else {}
         with _told(self._source, self._bucket, key):
-            data: bytes = self._client.get_object(Bucket=self._bucket, Key=key, **condition)["Body"].read()
+            for attempt in range(1, _READ_ATTEMPTS + 1):
+                try:
+                    data: bytes = self._client.get_object(Bucket=self._bucket, Key=key, **condition)["Body"].read()
+                    break
+                except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+                    if attempt == _READ_ATTEMPTS:
+                        raise
         return data
-
-
-def _identity(entry: dict[str, Any]) -> bytes | None:
-    """What pins an object; None, so that its content does, where the server gives no ETag."""
-    return f"{entry['Size']} {entry['ETag']}".encode() if entry.get("ETag") else None
 
 
 def _address(source: str) -> tuple[str, str]:
@@ -125,22 +148,35 @@ def _server() -> str | None:
 
 @contextmanager
 def _told(source: str, bucket: str, key: str = "") -> Iterator[None]:
-    """Turns what only the user can mend into one line; what may pass, such as a lost connection, stays as it is."""
-    from botocore.exceptions import ClientError, NoCredentialsError, ParamValidationError, PartialCredentialsError
+    """Says in one line what is wrong with a server, a bucket or a key.
 
-    variables = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    Raises:
+        UserError: whatever the client could not do.
+    """
+    from botocore import exceptions
+
+    server = _server() or "AWS"
     try:
         yield
-    except (NoCredentialsError, PartialCredentialsError):
-        raise UserError(f"{source}: there is no key to open it with; set {variables}") from None
-    except ParamValidationError:
+    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError):
+        raise UserError(f"{source}: there is no key to open it with; set {_KEY}") from None
+    except exceptions.ParamValidationError:
         raise UserError(f"{source}: {bucket!r} cannot be a bucket's name; expected s3://bucket/prefix") from None
-    except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        if code in _REFUSED:
-            raise UserError(f"{source}: access is refused ({code}); check {variables}") from None
-        if code == "NoSuchBucket":
-            raise UserError(f"{source}: there is no bucket {bucket!r} at {_server() or 'AWS'}") from None
-        if key and code in _GONE:
-            raise UserError(f"{source}: {key} was changed or deleted while it was read; run it again") from None
-        raise
+    except exceptions.ClientError as error:
+        raise UserError(f"{source}: {_answer(error.response.get('Error', {}), bucket, key, server)}") from None
+    except exceptions.BotoCoreError as error:
+        why = f"cannot be read from {server} ({' '.join(str(error).split())[:200]})"
+        raise UserError(f"{source}: {why}; run it again, or correct {_PLACE}") from None
+
+
+def _answer(error: dict[str, Any], bucket: str, key: str, server: str) -> str:
+    """What a server's refusal means."""
+    code = str(error.get("Code", ""))
+    if code in _REFUSED:
+        return f"access is refused ({code}); check {_KEY}"
+    if code == "NoSuchBucket":
+        return f"there is no bucket {bucket!r} at {server}"
+    if key and code in _GONE:
+        return f"{key} was changed or deleted while it was read; run it again"
+    said = " ".join(str(error.get("Message", "")).split())[:200]
+    return f"{server} answers {code or 'with an error'} ({said}); run it again, or correct {_PLACE}"

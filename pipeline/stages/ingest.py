@@ -87,8 +87,8 @@ def run(lock: Path, train: Path, val: Path, test: Path, quarantine: Path, metric
     write_json(metrics, _summary(names, shape, counts, ledger.tally, total, len(refused)))
     tally = ledger.tally
     log(
-        f"ingest: {total} files, {len(refused)} refused ({tally.leaks} of them leaks from train to val or test), "
-        f"{tally.duplicates} duplicates dropped, {tally.near_duplicates} near-duplicates kept in one split"
+        f"ingest: {total} files, {len(refused)} refused, {tally.duplicates} duplicates dropped, "
+        f"{tally.near_duplicates} near-duplicates; {tally.leaks} training images were (like) held-out ones"
     )
 
 

@@ -8,8 +8,9 @@ from pydantic import Field
 from pipeline.atomic import new_folder, write_text
 from pipeline.dataset import Dataset
 from pipeline.params import section
+from pipeline.plan import read as read_plan
 from pipeline.progress import log
-from pipeline.report import inputs, page
+from pipeline.report import bias, inputs, page
 from pipeline.report.arms import KEYS
 
 
@@ -30,6 +31,9 @@ def run(
     synthetic: Path,
     quarantine: Path,
     ingest: Path,
+    analyze_bias: Path,
+    findings: Path,
+    plan: Path,
     synthesize: Path,
     evaluate: Path,
     confusion: Path,
@@ -43,7 +47,8 @@ def run(
     """Writes `out`/index.html.
 
     Args:
-        ingest, synthesize, evaluate: metrics (JSON) of these stages.
+        ingest, analyze_bias, synthesize, evaluate: metrics (JSON) of these stages.
+        findings, plan: what `analyze_bias` found and planned (JSON).
         confusion: confusions of each arm (CSV).
         generator_curve, baseline_curves, augmented_curves, completed_curves: loss curves (CSV).
 
@@ -57,6 +62,9 @@ def run(
         synthetic=Dataset.open(synthetic),
         quarantine=inputs.read_csv(quarantine / "quarantine.csv", ["reason"], text=["name", "reason"]),
         ingest=inputs.read_json(ingest, ["files", "refused", "duplicates", "image_size", "channels", "images"]),
+        analyze_bias=inputs.read_json(analyze_bias, bias.METRIC_KEYS),
+        findings=inputs.read_json(findings, bias.FINDING_KEYS),
+        plan=read_plan(plan),
         synthesize=inputs.read_json(synthesize, ["accepted", "drawn", "classes"]),
         metrics=inputs.read_json(evaluate, KEYS),
         confusion=inputs.read_csv(

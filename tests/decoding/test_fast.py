@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from pipeline.decoding import UndecodableImageError, decode, fast
 from pipeline.images import Pixels
@@ -86,15 +86,6 @@ def test_four_inks_are_left_to_pillow() -> None:
     Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(out, "JPEG")
     assert fast.decode(out.getvalue()) is None
     assert decode(out.getvalue()).shape == (16, 16, 3)
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_jpeg_stands_upright_as_with_pillow(orientation: int) -> None:
-    exif = Image.Exif()
-    exif[fast.ORIENTATION] = orientation
-    data = encoded(photo(3), "JPEG", exif=exif)
-    with Image.open(io.BytesIO(data)) as image:
-        np.testing.assert_array_equal(fast.decode(data), np.asarray(ImageOps.exif_transpose(image)))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])

@@ -1,5 +1,6 @@
 """What every export must do; a new format in the folder is tested unasked: what it writes is a source of the same."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from pipeline.commands import export
 from pipeline.dataset import Dataset
 from pipeline.errors import UserError
 from pipeline.images import decode_png, pixel_hash
-from tests.builders import Built, build, digests, image_folder, write_dataset
+from tests.builders import Built, build, digests, image_folder, tar_of, write_dataset, zip_of
 
 FORMATS = registry.names("pipeline.exports")
 every_format = pytest.mark.parametrize("name", FORMATS)
@@ -49,6 +50,28 @@ def test_ingest_of_an_export_gives_the_same_data_set(name: str, real: Built, tmp
     for split in Built.SPLITS:
         assert of_dataset(again.root / split) == of_dataset(real.root / split)
         assert again.split(split).class_names == real.split(split).class_names
+
+
+@every_format
+@pytest.mark.parametrize("origin", ["augmented", "synthetic"])
+def test_made_images_are_no_source(name: str, origin: str, real: Built, tmp_path: Path) -> None:
+    made = write_dataset(tmp_path / "made", dict.fromkeys(real.split("train").class_names, 1), origin=origin)
+    export.run((str(real.root), str(made)), tmp_path / "out", format=name)
+    with pytest.raises(UserError, match=f"is an image of origin '{origin}', but a source must hold real images only"):
+        list(sources.files(str(tmp_path / "out")))
+    with pytest.raises(UserError, match=f"row 1 is an image of origin '{origin}'"):
+        list(sources.files(str(made)))
+
+
+@pytest.mark.parametrize("pack", [zip_of, tar_of])
+def test_an_archive_of_an_export_with_made_images_is_no_source(
+    pack: Callable[[Path, Path], Path], real: Built, tmp_path: Path
+) -> None:
+    made = write_dataset(tmp_path / "made", {"cat": 1, "größe: 50 %": 1}, origin="synthetic")
+    export.run((str(real.root), str(made)), tmp_path / "out", format="imagefolder")
+    told = r"archive: train/metadata\.csv: row 20 is an image of origin 'synthetic'"  # after a header and 18 real ones
+    with pytest.raises(UserError, match=told):
+        list(sources.files(str(pack(tmp_path / "out", tmp_path / "archive"))))
 
 
 @every_format

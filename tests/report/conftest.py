@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pipeline.atomic import write_json
-from pipeline.dataset import ShardWriter, make_row
+from pipeline.dataset import Dataset, ShardWriter, make_row
 from pipeline.intake import Refused, write_quarantine
 from pipeline.metrics.classification import confusion_matrices
 from pipeline.metrics.summary import ARMS, Settings, summarise
@@ -34,11 +34,15 @@ def make_inputs(tmp_path: Path) -> Callable[..., Inputs]:
         facts = {"files": 99, "refused": 1, "duplicates": 2, "image_size": SIDE, "channels": channels}
         write_json(tmp_path / "ingest.json", {**facts, "images": splits})
         write_json(tmp_path / "synthesize.json", gate(names, added))
+        write_analysis(tmp_path, names, counts, added)
         write_evaluation(tmp_path, names, counts, rng)
         write_curves(tmp_path)
         return {
             **{name: tmp_path / name for name in ("train", "augmented", "synthetic", "quarantine")},
-            **{name: tmp_path / f"{name}.json" for name in ("ingest", "synthesize", "evaluate")},
+            **{
+                name: tmp_path / f"{name}.json"
+                for name in ("ingest", "analyze_bias", "findings", "plan", "synthesize", "evaluate")
+            },
             "confusion": tmp_path / "confusion.csv",
             "generator_curve": tmp_path / "generator.csv",
             **{f"{arm}_curves": tmp_path / f"{arm}.csv" for arm in ("baseline", "augmented", "completed")},
@@ -62,6 +66,34 @@ def gate(names: tuple[str, ...], added: int) -> dict[str, Any]:
     tally = {"wanted": added + 1, "accepted": added, "drawn": added + 2, "refused": {"near_copy": 2}}
     total = {"accepted": added * len(names), "drawn": (added + 2) * len(names)}
     return {**total, "refused_share": 0.4, "short": list(names), "classes": dict.fromkeys(names, tally)}
+
+
+def write_analysis(folder: Path, names: tuple[str, ...], counts: Any, added: int) -> None:
+    """One finding of each sort; the first training image of the last class is dark, that of the first doubted."""
+    rows = {row.label: row for row in reversed(list(Dataset.open(folder / "train").rows()))}
+    dark, doubted = ({"id": rows[label].id, "path": rows[label].path} for label in (len(names) - 1, 0))
+    classes = {name: {"effect": 0.1 * (place % 10), "p": 0.005} for place, name in enumerate(names)}
+    shift = {"before": 1235.6, "after": 0.25, "distance": 0.75, "stability": 0.1, "p": 1e-9}
+    found = {
+        "findings": [
+            {"kind": "cue", "text": f"border gives {names[-1]!r} away"},
+            {"kind": "odd_images", "text": "odd images, dark: 1"},
+        ],
+        "cues": {"border": {"effect": 0.125, "p": 0.005, "classes": classes}},
+        "odd_images": {"oddest": [{"kind": "dark", "split": "train", "class": names[-1], **dark}]},
+        "label_issues": {"images": [{"class": names[0], "suggested": names[1], "score": 0.001, **doubted}]},
+        "drift": None,
+        "test_against_train": {"properties": {"brightness": shift}},
+        "not_measured": {"drift": "all training images came in one batch"},
+    }
+    write_json(folder / "findings.json", found)
+    cost = {"augment": added, "synthesize": added + 1, "bytes": 1_234_567, "error_before": 0.5, "error_after": 0.25}
+    write_json(folder / "analyze_bias.json", {"plan": {"strategy": "count", **cost}})
+    plan = {
+        name: {"real": int(count), "augment": added, "synthesize": added + 1}
+        for name, count in zip(names, counts, strict=True)
+    }
+    write_json(folder / "plan.json", plan)
 
 
 def write_evaluation(folder: Path, names: tuple[str, ...], counts: Any, rng: np.random.Generator) -> None:

@@ -100,6 +100,17 @@ def test_texts_are_inside_and_apart(draw: Callable[[int], Figure], count: int) -
             assert apart, (group, text, other)
 
 
+@pytest.mark.parametrize("draw", [histogram, cues])
+def test_names_of_middling_length_do_not_touch(draw: Callable[[int], Figure], monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    monkeypatch.setitem(globals(), "names", lambda _: given)
+    figure = draw(10)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        extents = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text() in given]
+        assert all(box.x1 < other.x0 for box, other in pairwise(extents))
+
+
 @pytest.mark.parametrize("count", [100, 130])
 def test_very_many_classes_are_thinned_out_and_that_is_said(count: int) -> None:
     labels = [text.get_text() for text in properties(count).axes[0].get_yticklabels()]

@@ -11,3 +11,17 @@ def test_figures() -> None:
     assert form.count(1234567) == "1,234,567"
     assert [form.number(value) for value in (20.0, 0.8463, float("inf"), 0.0)] == ["20", "0.846", "∞", "0"]
     assert form.some(list("abc"), most=2) == "a, b and 1 more"
+    assert [form.counted(n, noun) for n, noun in ((1, "seed"), (2, "seed"), (0, "class"))] == [
+        "1 seed",
+        "2 seeds",
+        "0 classes",
+    ]
+    assert [form.p_value(p) for p in (0.005, 1.0, 0.03712, 0.0001, 2.6e-5, None)] == [
+        "0.005",
+        "1",
+        "0.037",
+        "0.0001",
+        "< 0.0001",
+        "–",
+    ]
+    assert [form.size(n) for n in (999, 1000, 34_409_116, 2.5e13)] == ["999 bytes", "1.0 kB", "34.4 MB", "25.0 TB"]

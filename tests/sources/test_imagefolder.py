@@ -1,11 +1,17 @@
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from pipeline import sources
 from pipeline.errors import UserError
+from pipeline.images import encode_png
+from pipeline.source_lock import read_bytes
 from tests.builders import image_folder, picture, save
+from tests.tiny import ROOT
 
 
 def found(root: Path) -> list[tuple[str, str, str | None]]:
@@ -103,15 +109,38 @@ def test_no_class_folder_is_refused(tmp_path: Path) -> None:
         found(tmp_path)
 
 
-def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
+def test_a_link_to_outside_or_to_nothing_and_a_pipe_cannot_be_read(tmp_path: Path) -> None:
     outside = save(tmp_path / "outside" / "secret.png", picture(0, 0))
     root = image_folder(tmp_path / "in", {"cat": 1, "dog": 1})
-    (root / "cat" / "link.png").symlink_to(outside)
     (root / "cat" / "inner.png").symlink_to(root / "cat" / "000.png")
-    assert [name for name, *_ in found(root)] == ["cat/000.png", "cat/inner.png", "dog/000.png"]
-    (root / "owl").symlink_to(outside.parent)
-    with pytest.raises(UserError, match="class 'owl' holds no image"):
+    (root / "cat" / "link.png").symlink_to(outside)
+    (root / "cat" / "nothing.png").symlink_to("gone.png")
+    os.mkfifo(root / "cat" / "pipe.png")
+    data = {file.name: read_bytes(file) for file in sources.files(str(root))}
+    whole = {"cat/000.png": picture(0, 0), "cat/inner.png": picture(0, 0), "dog/000.png": picture(1, 0)}
+    assert data == dict.fromkeys(data, b"") | {name: encode_png(pixels) for name, pixels in whole.items()}
+    assert set(data) - set(whole) == {"cat/link.png", "cat/nothing.png", "cat/pipe.png"}
+
+
+def test_a_link_to_a_folder_is_refused(tmp_path: Path) -> None:
+    root = image_folder(tmp_path / "in", {"cat": 1, "dog": 1})
+    (root / "cat" / "more").symlink_to(root / "dog")
+    with pytest.raises(UserError, match="in/cat/more: is a link to a folder, which is not followed; put the folder"):
         found(root)
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(tmp_path: Path) -> None:
+    root = image_folder(tmp_path / "in", {"cat": 1, "dog": 1, "owl": 1})
+    (root / "owl").chmod(0)
+    bare = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    if bare and shutil.which("setpriv") is None:
+        pytest.skip("root reads every folder, and setpriv is not there to take that from it")
+    ask = "import sys; from pipeline import sources; list(sources.files(sys.argv[1]))"
+    command = [*bare, sys.executable, "-c", ask, str(root)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    (root / "owl").chmod(0o755)
+    told = f"{root}/owl: the folder cannot be listed (Permission denied); allow it, or move it away"
+    assert done.stderr.splitlines()[-1] == f"pipeline.errors.UserError: {told}"
 
 
 def test_a_name_that_is_no_unicode_is_refused(tmp_path: Path) -> None:

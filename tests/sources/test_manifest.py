@@ -305,7 +305,7 @@ def test_a_label_that_changes_in_the_list_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"1 pinned files changed \(first: pictures/0000\.png\) and 0 are gone"):
         scan(path, tmp_path / "out")
     with pytest.raises(UserError, match="no longer holds what"):
-        list(source_lock.pinned(pins["ingest"], 0, found(path)))
+        list(source_lock.pinned(pins["ingest"], {0}, found(path)))
     write_table(path, [record | {"group": "patient 1"} for record in records])
     with pytest.raises(UserError, match="6 pinned files changed"):
         scan(path, tmp_path / "out")

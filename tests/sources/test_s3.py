@@ -1,12 +1,15 @@
 """Images in a bucket of a real S3 server."""
 
-from collections.abc import Callable
-from concurrent.futures import wait
+import re
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import IncompleteReadError
+from botocore.response import StreamingBody
 
 from pipeline import source_lock, sources
 from pipeline.errors import UserError
@@ -35,17 +38,17 @@ def upload(server_in_env: Server, bucket: str, tmp_path: Path) -> Callable[..., 
 
 
 @pytest.fixture
-def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Numbers of the objects that were fetched, in the order of the listing."""
-    numbers: list[int] = []
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Keys of the objects that were fetched."""
+    keys: list[str] = []
     fetch = s3._Reader._fetch
 
-    def noting(self: Any, number: int) -> bytes:
-        numbers.append(number)
-        return fetch(self, number)
+    def noting(self: Any, key: str, etag: str | None) -> bytes:
+        keys.append(key)
+        return fetch(self, key, etag)
 
     monkeypatch.setattr(s3._Reader, "_fetch", noting)
-    return numbers
+    return keys
 
 
 def found(source: str) -> list[tuple[str, str, str | None]]:
@@ -94,9 +97,11 @@ def test_a_bucket_gives_the_same_data_set_as_the_folder_that_it_was_made_from(up
     assert one.counts("train") == other.counts("train")
 
 
-def test_a_scan_reads_no_image_and_appends_what_is_new(upload: Any, tmp_path: Path, fetched: list[int]) -> None:
+def test_a_scan_reads_no_image_and_appends_what_is_new(upload: Any, tmp_path: Path, fetched: list[str]) -> None:
     source = upload({"cat": 3, "dog": 2})
     lock = scan(source, tmp_path / "lock")
+    (batch,) = source_lock.read(lock)["ingest"].batches
+    assert batch.bytes == sum(path.stat().st_size for path in (tmp_path / "upload-in-0").rglob("*.png"))
     first = lock.read_bytes()
     assert scan(source, tmp_path / "lock").read_bytes() == first
     upload({"cat": 2}, start=100)
@@ -115,25 +120,22 @@ def test_a_changed_object_is_told(upload: Any, tmp_path: Path, server_in_env: Se
         scan(source, tmp_path / "lock")
 
 
-def test_only_what_is_asked_for_is_fetched_and_a_few_ahead_where_it_goes_in_order(
-    upload: Any, fetched: list[int]
+def test_only_the_new_batch_is_fetched_each_object_once_and_a_few_before_they_are_asked_for(
+    upload: Any, fetched: list[str], tmp_path: Path
 ) -> None:
-    read = [file.read for file in sources.files(upload({"cat": 60, "dog": 60}))]
+    source = upload({"cat": 40, "dog": 40})
+    scan(source, tmp_path / "lock")
+    upload({"cat": 30, "dog": 30}, start=100)  # among the old ones in the order of the listing
+    pin = source_lock.read(scan(source, tmp_path / "lock"))["ingest"]
+    new = [f"in/{label}/{number}.png" for label in ("cat", "dog") for number in range(100, 130)]
     assert fetched == []
-    for number in (50, 7, 90, 7):
-        read[number]()
-    assert fetched == [50, 7, 90, 7]
-    fetched.clear()
-    for number in range(20, 40):
-        read[number]()
-    reader = read[39].func.__self__
-    for _ in range(2):
-        assert set(reader._coming) == set(range(40, 39 + s3.AHEAD))
-        wait(reader._coming.values())
-        assert sorted(set(fetched)) == list(range(20, 39 + s3.AHEAD))
-        read[39]()  # once more, as for an image that is set aside
-    read[100]()
-    assert reader._coming == {}
+    reads = source_lock.pinned(pin, {1}, sources.files(source))
+    for done, (number, file, data) in enumerate(reads, 1):
+        assert (number, f"in/{file.name}") == (1, new[done - 1])
+        assert data == (tmp_path / "upload-in-100" / file.name).read_bytes()
+        reader = file.read.func.__self__  # type: ignore[attr-defined]
+        assert list(reader._coming) == new[done : done + sources.AHEAD]
+    assert sorted(fetched) == new
 
 
 def test_order_does_not_change_what_is_read(upload: Any, tmp_path: Path) -> None:
@@ -203,11 +205,101 @@ def test_an_object_that_is_gone_is_no_damaged_image(upload: Any, server_in_env: 
     assert source_lock.read_bytes(others[0])
 
 
-def test_a_server_that_is_away_is_no_mistake_of_the_user_s(
+def test_a_server_that_is_away_is_one_line(upload: Any, server_in_env: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = upload({"cat": 1, "dog": 1})
+    file = next(iter(sources.files(source)))
+    monkeypatch.setitem(s3._PATIENCE, "retries", {"mode": "standard", "max_attempts": 1})
+    for address, why in {
+        "http://127.0.0.1:1": "Could not connect to the endpoint URL",
+        "https" + server_in_env.endpoint.removeprefix("http"): "SSL validation failed",
+    }.items():
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        with pytest.raises(UserError) as caught:
+            found(source)
+        told = str(caught.value)
+        assert told.startswith(f"{source}: cannot be read from {address} ({why}")
+        assert told.endswith("); run it again, or correct COUNTERWEIGHT_S3_ENDPOINT or AWS_ENDPOINT_URL")
+        assert "\n" not in told
+    assert file.read(), "a client keeps the address it was made with"
+
+
+class Answering(BaseHTTPRequestHandler):
+    """A server that is no S3 server, or not well."""
+
+    status, body = 200, b""
+
+    def do_GET(self) -> None:
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def answering(server_in_env: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, bytes], str]]:
+    """Lets a server answer everything with one status and body; returns its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        monkeypatch.setitem(s3._PATIENCE, "retries", {"mode": "standard", "max_attempts": 1})
+
+        def answer(status: int, body: bytes) -> str:
+            monkeypatch.setattr(Answering, "status", status)
+            monkeypatch.setattr(Answering, "body", body)
+            return address
+
+        yield answer
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (
+            200,
+            b"<html>a web page",
+            r"{} answers 500 \(Internal Server Error\); run it again, or correct COUNTERWEIGHT_S3",
+        ),
+        (
+            503,
+            b"<Error><Code>SlowDown</Code><Message>Reduce\nyour rate</Message></Error>",
+            r"{} answers SlowDown \(Reduce your rate\); run it again, or correct COUNTERWEIGHT_S3_ENDPOINT or AWS_END",
+        ),
+        (400, b"", r"{} answers 400 \(Bad Request\); run it again, or correct"),
+        (
+            403,
+            b"<Error><Code>AccessDenied</Code></Error>",
+            r"access is refused \(AccessDenied\); check AWS_ACCESS_KEY_ID",
+        ),
+    ],
+)
+def test_what_else_a_server_answers_is_one_line(
+    answering: Callable[[int, bytes], str], status: int, body: bytes, told: str
+) -> None:
+    address = answering(status, body)
+    with pytest.raises(UserError, match="^s3://b/in: " + told.format(re.escape(address))) as caught:
+        found("s3://b/in")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_object_that_breaks_off_is_asked_for_again_but_not_for_ever(
     upload: Any, server_in_env: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = upload({"cat": 1, "dog": 1})
-    monkeypatch.setitem(s3._PATIENCE, "retries", {"mode": "standard", "max_attempts": 1})
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    with pytest.raises(EndpointConnectionError):
-        found(source)
+    first = next(iter(sources.files(upload({"cat": 1, "dog": 1}))))
+    read, left = StreamingBody.read, [2]
+
+    def breaking_off(self: StreamingBody, amt: int | None = None) -> bytes:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise IncompleteReadError(actual_bytes=1, expected_bytes=2)
+        return bytes(read(self, amt))
+
+    monkeypatch.setattr(StreamingBody, "read", breaking_off)
+    assert first.read().startswith(b"\x89PNG")
+    left[0] = 3
+    with pytest.raises(UserError, match=r"cannot be read from .* \(1 read, but total bytes expected is 2\.?\)"):
+        first.read()

@@ -117,6 +117,21 @@ def test_a_corrupt_file_is_quarantined_and_the_run_goes_on(tmp_path: Path) -> No
     assert len(built.split_of()) == 40
 
 
+def test_what_an_archive_cannot_give_back_is_told_apart_from_an_empty_file(tmp_path: Path) -> None:
+    source = image_folder(tmp_path / "in", {"a": 20, "b": 20})
+    save(source / "b" / "empty.png", b"")
+    archive = zip_of(source, tmp_path / "in.zip")
+    pixels = archive.read_bytes().find((source / "a" / "003.png").read_bytes())
+    with archive.open("r+b") as file:
+        file.seek(pixels + 100)
+        file.write(b"\xff" * 8)
+    built = build(archive, tmp_path / "out")
+    assert {line["name"]: line["reason"] for line in built.quarantine} == {
+        "a/003.png": "cannot be read: damaged in the archive: Bad CRC-32 for file 'a/003.png'",
+        "b/empty.png": "empty file",
+    }
+
+
 @pytest.mark.parametrize("max_bad_fraction", [0.1, 1.0])
 def test_every_image_corrupt_is_one_line_and_leaves_nothing(tmp_path: Path, max_bad_fraction: float) -> None:
     for name in ("a/0.png", "a/1.png", "b/0.png"):
