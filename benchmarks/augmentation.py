@@ -1,5 +1,7 @@
 """Rotation, flip, crop and change of colour: composed and done once, against libraries that do one after the other."""
 
+from pathlib import Path
+
 import albumentations as A
 import cv2
 import kornia.augmentation as K
@@ -17,7 +19,7 @@ POLICY = Policy(
 )
 
 
-def run() -> list[Result]:
+def run(_: Path) -> list[Result]:
     """Benchmarks on one thread: more only measure who else is busy."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

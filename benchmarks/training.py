@@ -1,5 +1,7 @@
 """A classifier's training step against the plain way of doing it."""
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 
@@ -9,7 +11,7 @@ from pipeline import backbones
 BATCH, STEPS, SIDE = 64, 20, 32
 
 
-def run() -> list[Result]:
+def run(_: Path) -> list[Result]:
     """Benchmarks on batches of 64 images of 32 x 32 pixels, on one thread: more only measure who else is busy."""
     torch.set_num_threads(1)
     return [

@@ -22,7 +22,8 @@ def main(arguments: list[str]) -> int:
     """Runs one stage or command.
 
     Returns:
-        The exit status: 0, 2 for a user's mistake (one line each on standard error), 130 when interrupted.
+        The exit status: 0, 2 for a user's mistake, 75 for what may pass (one line each on standard error), 130 when
+        interrupted.
     """
     known = {name: package for package in PACKAGES for name in registry.names(package)}
     name = arguments[0] if arguments else "--help"
@@ -32,7 +33,7 @@ def main(arguments: list[str]) -> int:
     try:
         call(_find(name, known), name, arguments[1:])
     except UserError as error:
-        return _fail(str(error))
+        return _fail(str(error), error.status)
     except OSError as error:
         if error.strerror is None:
             raise
@@ -50,9 +51,9 @@ def _find(name: str, known: dict[str, str]) -> types.ModuleType:
     return importlib.import_module(f"{known[name]}.{name}")
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, status: int = UserError.status) -> int:
     print("\n".join(f"error: {line}" for line in message.splitlines()), file=sys.stderr)
-    return 2
+    return status
 
 
 def call(module: types.ModuleType, name: str, arguments: list[str]) -> None:

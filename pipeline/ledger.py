@@ -1,28 +1,26 @@
 """Which image goes to which split, batch after batch: what is equal, alike or of one group is never parted.
 
 An image keeps its split for good. A later copy is dropped; a later look-alike, or a later image of a known group, joins
-the split that the earlier ones are in.
+the split that the earlier ones are in. In memory an image costs 19 bytes; what is rarely asked for stays on disk.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from pipeline.dataset.columns import smallest
 from pipeline.dataset.schema import Split
 from pipeline.intake import Refused
-from pipeline.near_duplicates import Thumbnails, correlation, near_pairs, perceptual_hash
+from pipeline.near_duplicates import Indices, Mask, components, correlation, first_equal, near_pairs
 from pipeline.splits import SplitAssigner
-from pipeline.spool import Spool
+from pipeline.spool import Spool, take
 
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
-PROTECTION = {split: rank for rank, split in enumerate((None, *SPLITS))}  # the last is the most protected
-DROPPED = -1
-Indices = npt.NDArray[np.int64]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")  # the last is the most protected
+DROPPED = NO_HINT = NO_GROUP = -1
+SOME = 1000  # images whose thumbnails or hashes are in memory at once
 
 
 @dataclass(frozen=True)
@@ -55,193 +53,199 @@ class Tally:
 
 
 class Ledger:
-    """Remembers of every image that was placed: its pixels' hash, perceptual hash, class, group and split."""
+    """Remembers of every image that was placed: its pixels' hash, perceptual hash, class and split; and all groups."""
 
     def __init__(self, assigner: SplitAssigner, alike: Alike, refuse_leaks: bool) -> None:
         self._assigner, self._alike, self._refuse_leaks = assigner, alike, refuse_leaks
-        self._keys = np.empty(0, "S32")
+        self._spools: list[tuple[int, Spool]] = []  # index of a batch's first image, the batch
         self._labels: list[str] = []
-        self._label_of = np.empty(0, np.int32)
-        self._split_of = np.empty(0, np.int8)
+        self._keys = np.empty(0, np.uint64)  # beginnings of the hashes of the pixels
         self._hashes = np.empty(0, np.uint64)
-        self._hashed = np.empty(0, bool)
-        self._thumbnails: list[tuple[int, Thumbnails]] = []  # first index of a batch, its thumbnails
-        self._groups: dict[str, set[int]] = defaultdict(set)  # splits that a group is in
+        self._compared = np.empty(0, bool)
+        self._label_of = np.empty(0, np.int8)  # larger where the classes are many
+        self._split_of = np.empty(0, np.int8)
+        self._groups: dict[str, int] = defaultdict(int)  # splits that a group is in, a bit each
         self.tally = Tally()
 
     def place(self, spool: Spool) -> npt.NDArray[np.int8]:
         """The split of each row of a new batch, as an index into SPLITS; DROPPED for a copy or a refused image."""
-        batch = _Batch(spool)
         start = len(self._keys)
-        self._take_in(batch)
-        kept = self._without_copies(batch, start)
-        reserved = {hint for row in kept if (hint := batch.hints[row]) is not None}
-        self._assigner.reserve(reserved)
+        self._take_in(spool, start)
+        batch = _Batch(spool, start)
+        self._drop_copies(batch)
+        self._assigner.reserve({SPLITS[hint] for hint in np.unique(batch.hints[batch.kept]) if hint != NO_HINT})
+        bound = self._place_bound(batch)
+        self._place_single(batch, batch.kept & ~bound)
         splits = self._split_of[start:]
-        single = self._place_bound(batch, kept, start)
-        self._place_single(batch, single, splits)
-        for row in kept:
-            if (group := batch.groups[row]) is not None and splits[row] != DROPPED:
-                self._groups[group].add(int(splits[row]))
+        grouped = np.flatnonzero((batch.group_of != NO_GROUP) & (splits != DROPPED))
+        for group, split in np.unique(np.stack([batch.group_of[grouped], splits[grouped]]), axis=1).T:
+            self._groups[batch.groups[group]] |= 1 << int(split)
+        self.tally.refused += batch.refusals()
         return splits.copy()
 
-    def _take_in(self, batch: "_Batch") -> None:
-        self._labels += sorted(set(batch.labels) - set(self._labels))
-        found = {name: number for number, name in enumerate(self._labels)}
-        hashes = [perceptual_hash(small) for small in batch.thumbnails] if self._alike.max_distance >= 0 else []
-        hashes += [None] * (len(batch.keys) - len(hashes))
-        self._thumbnails.append((len(self._keys), batch.thumbnails))
-        self._keys = np.concatenate([self._keys, batch.keys])
-        self._label_of = np.concatenate([self._label_of, np.array([found[name] for name in batch.labels], np.int32)])
-        self._split_of = np.concatenate([self._split_of, np.full(len(batch.keys), DROPPED, np.int8)])
-        self._hashes = np.concatenate([self._hashes, np.array([value or 0 for value in hashes], np.uint64)])
-        self._hashed = np.concatenate([self._hashed, np.array([value is not None for value in hashes], bool)])
+    def _take_in(self, spool: Spool, start: int) -> None:
+        self._spools.append((start, spool))
+        labels, size = spool.codes("label"), len(spool.hashes)
+        self._labels += sorted(set(labels.texts) - set(self._labels))
+        number_of = np.array([self._labels.index(text) for text in labels.texts], smallest(len(self._labels)))
+        self._label_of = np.concatenate([self._label_of, number_of[labels.numbers]])
+        self._split_of = np.concatenate([self._split_of, np.full(size, DROPPED, np.int8)])
+        self._keys, self._hashes = (
+            np.concatenate([old, np.empty(size, np.uint64)]) for old in (self._keys, self._hashes)
+        )
+        for block in spool.hashes.blocks():
+            end = start + len(block)
+            self._keys[start:end] = np.ascontiguousarray(block["pixels"][:, :8]).view(np.uint64)[:, 0]
+            self._hashes[start:end] = block["picture"]
+            start = end
+        can_be = self._hashes[len(self._compared) :] != 0
+        self._compared = np.concatenate([self._compared, can_be & (self._alike.max_distance >= 0)])
 
-    def _without_copies(self, batch: "_Batch", start: int) -> list[int]:
-        """Rows of new pictures; of equal ones the first, which takes on the most protected of their hints."""
-        _, first, inverse = np.unique(self._keys, return_index=True, return_inverse=True)
-        first = first[inverse[start:]]
-        kept = []
-        for row, index in enumerate(first):
-            if index == start + row:
-                kept.append(row)
-            elif self._label_of[index] != self._label_of[start + row]:
-                other = self._labels[self._label_of[index]]
-                self._refuse(batch, row, f"same picture as one of class {other!r}")
-            else:
-                self.tally.duplicates += 1
-                earlier, hint = int(index) - start, batch.hints[row]
-                before = SPLITS[self._split_of[index]] if earlier < 0 else batch.hints[earlier]
-                self.tally.leaks += {before, hint} in ({"train", "test"}, {"train", "val"})
-                if earlier >= 0:
-                    batch.hints[earlier] = max(before, hint, key=PROTECTION.__getitem__)
-            if index != start + row:
-                self._hashed[start + row] = False
-        return kept
-
-    def _refuse(self, batch: "_Batch", row: int, reason: str) -> None:
-        self.tally.refused.append(batch.refuse(row, reason))
-        self._hashed[len(self._hashed) - len(batch.keys) + row] = False
-
-    def _place_bound(self, batch: "_Batch", kept: list[int], start: int) -> list[int]:
-        """Places all rows that others are bound to; returns the rows that are bound to none."""
-        components, single = self._components(batch, kept, start)
-        units: dict[str, list[tuple[str, list[int]]]] = defaultdict(list)
-        for rows, held in components:
-            hinted = {SPLITS.index(hint) for row in rows if (hint := batch.hints[row]) is not None}
-            if not held | hinted:
-                first = min(rows, key=lambda row: self._assigner.rank(batch.hash_of(row)))
-                units[batch.labels[first]].append((batch.hash_of(first), rows))
+    def _drop_copies(self, batch: "_Batch") -> None:
+        """Keeps new pictures; of equal ones the first, which takes on the most protected of their hints."""
+        for index, first in self._copies(batch.start):
+            row, earlier = index - batch.start, first - batch.start
+            batch.kept[row] = self._compared[index] = False
+            if self._label_of[first] != self._label_of[index]:
+                other = self._labels[self._label_of[first]]
+                batch.refused.append((row, f"same picture as one of class {other!r}"))
                 continue
-            self._join(batch, rows, held, hinted, start)
-        for label in sorted(units, key=self._labels.index):
-            together = {key: Counter(batch.labels[row] for row in rows) for key, rows in units[label]}
-            placed = self._assigner.assign(label, together, together)
+            self.tally.duplicates += 1
+            # What was refused of an earlier batch was like an image that is held out.
+            held = len(SPLITS) - 1 if self._split_of[first] == DROPPED else int(self._split_of[first])
+            before, hint = held if earlier < 0 else int(batch.hints[earlier]), int(batch.hints[row])
+            self.tally.leaks += SPLITS.index("train") in {before, hint} and max(before, hint) > 0
+            if earlier >= 0:
+                batch.hints[earlier] = max(before, hint)
+
+    def _copies(self, new_from: int) -> Iterator[tuple[int, int]]:
+        """Indices of new images with that of the first of the same pixels, which their keys only begin to say."""
+        pairs = np.stack(first_equal(self._keys, new_from), axis=1)
+        for part in _some(pairs):
+            one, other = (take(self._spools, "hashes", part[:, side])["pixels"] for side in (0, 1))
+            yield from map(tuple, part[(one == other).all(1)].tolist())
+
+    def _place_bound(self, batch: "_Batch") -> Mask:
+        """Places all rows that others are bound to; returns which they are."""
+        units: dict[int, list[tuple[str, Indices]]] = defaultdict(list)
+        bound = np.zeros(len(batch.kept), bool)
+        for rows, held in self._components(batch):
+            bound[rows] = True
+            hinted = int(np.bitwise_or.reduce(1 << batch.hints[rows][batch.hints[rows] != NO_HINT].astype(np.int64)))
+            if held | hinted:
+                self._join(batch, rows, held, hinted)
+                continue
+            hashes = batch.pixel_hashes(rows)
+            first = min(range(len(rows)), key=lambda place: self._assigner.rank(hashes[place]))
+            units[int(self._label_of[batch.start + rows[first]])].append((hashes[first], rows))
+        for label in sorted(units):
+            together = {key: self._classes(batch.start + rows) for key, rows in units[label]}
+            placed = self._assigner.assign(self._labels[label], together, together)
             for key, rows in units[label]:
-                self._split_of[start + np.array(rows)] = SPLITS.index(placed[key])
-        return single
+                self._split_of[batch.start + rows] = SPLITS.index(placed[key])
+        return bound
 
-    def _join(self, batch: "_Batch", rows: list[int], held: set[int], hinted: set[int], start: int) -> None:
+    def _join(self, batch: "_Batch", rows: Indices, held: int, hinted: int) -> None:
         """Puts rows where the images that they are bound to are; a training image bound to a held-out one is a leak."""
-        target = max(held | hinted)
-        for row in rows:
-            hint = batch.hints[row]
-            split = target if hint is None else SPLITS.index(hint)
-            parted = split != target or len(held) > 1
-            if parted and self._refuse_leaks and (split < target or len(held) > 1):
-                self.tally.leaks += 1
-                self._refuse(batch, row, f"copy, look-alike or of one group with an image in {SPLITS[target]}")
-                continue
+        target, torn = (held | hinted).bit_length() - 1, held.bit_count() > 1
+        for row in rows.tolist():
+            hint = int(batch.hints[row])
+            split = target if hint == NO_HINT else hint
+            parted = split != target or torn
             self.tally.leaks += parted
-            self._split_of[start + row] = split
-            if hint is None:
-                self._assigner.count(SPLITS[split], Counter([batch.labels[row]]))
+            if parted and self._refuse_leaks and (split < target or torn):
+                self._compared[batch.start + row] = False
+                batch.refused.append((row, f"copy, look-alike or of one group with an image in {SPLITS[target]}"))
+                continue
+            self._split_of[batch.start + row] = split
+            if hint == NO_HINT:
+                self._assigner.count(SPLITS[split], self._classes([batch.start + row]))
 
-    def _components(
-        self, batch: "_Batch", kept: list[int], start: int
-    ) -> tuple[list[tuple[list[int], set[int]]], list[int]]:
-        """Rows bound together, with the splits that earlier images bound to them are in; and rows bound to nothing."""
-        pairs = self._near(start)
-        self.tally.near_duplicates += len({int(max(pair)) for pair in pairs})
-        names = {group: number for number, group in enumerate(sorted({g for g in batch.groups if g is not None}))}
-        size = len(self._keys)
-        edges = [(int(a), int(b)) for a, b in pairs]
-        edges += [(start + row, size + names[g]) for row in kept if (g := batch.groups[row]) is not None]
-        if not edges:
-            return [], kept
-        one, other = np.array(edges, np.int64).T
-        graph = coo_array((np.ones(len(edges), np.int8), (one, other)), shape=(size + len(names),) * 2)
-        _, component = connected_components(graph, directed=False)
-        bound = np.unique(np.concatenate([one, other]))
-        rows: dict[int, list[int]] = defaultdict(list)
-        held: dict[int, set[int]] = defaultdict(set)
-        known = dict(zip(names.values(), names, strict=True))
-        for node in bound:
-            found = int(component[node])
-            if node >= size:
-                held[found] |= self._groups.get(known[int(node) - size], set())
-            elif node >= start:
-                rows[found].append(int(node) - start)
-            elif self._split_of[node] != DROPPED:
-                held[found].add(int(self._split_of[node]))
-        taken = {row for inside in rows.values() for row in inside}
-        return [(inside, held[found]) for found, inside in rows.items()], [row for row in kept if row not in taken]
+    def _classes(self, indices: Indices | list[int]) -> Counter[str]:
+        """How many of some images are of which class."""
+        return Counter(self._labels[number] for number in self._label_of[indices])
+
+    def _components(self, batch: "_Batch") -> Iterator[tuple[Indices, int]]:
+        """Rows bound together, with the splits (a bit each) that earlier images bound to them are in."""
+        pairs, size = self._near(batch.start), len(self._keys)
+        self.tally.near_duplicates += len(np.unique(pairs.max(1)))
+        grouped = np.flatnonzero(batch.kept & (batch.group_of != NO_GROUP))
+        pairs = np.concatenate(
+            [pairs, np.stack([batch.start + grouped, size + batch.group_of[grouped].astype(np.int64)], axis=1)]
+        )
+        if not len(pairs):
+            return
+        nodes, component = components(pairs)
+        held = np.zeros(component.max() + 1, np.int64)
+        old = np.flatnonzero(nodes < batch.start)
+        old = old[self._split_of[nodes[old]] != DROPPED]
+        np.bitwise_or.at(held, component[old], 1 << self._split_of[nodes[old]].astype(np.int64))
+        for place in np.flatnonzero(nodes >= size):
+            held[component[place]] |= self._groups.get(batch.groups[nodes[place] - size], 0)
+        new = np.flatnonzero((nodes >= batch.start) & (nodes < size))
+        new = new[np.argsort(component[new], kind="stable")]
+        members = np.split(nodes[new] - batch.start, np.flatnonzero(np.diff(component[new])) + 1)
+        for rows in sorted(members, key=lambda rows: int(rows[0])):
+            yield rows, int(held[component[np.searchsorted(nodes, batch.start + rows[0])]])
 
     def _near(self, start: int) -> Indices:
         """Pairs of look-alikes [P, 2] of which one is new."""
-        if self._alike.max_distance < 0:
-            return np.empty((0, 2), np.int64)
-        there = np.flatnonzero(self._hashed)
-        new_from = int(np.searchsorted(there, start))
-        pairs = there[near_pairs(self._hashes[there], self._alike.max_distance, new_from)]
-        if not len(pairs):
-            return np.empty((0, 2), np.int64)
-        sure = [
-            correlation(self._small(part[:, 0]), self._small(part[:, 1])) >= self._alike.min_correlation
-            for part in np.array_split(pairs, range(1000, len(pairs), 1000))
-        ]
-        return pairs[np.concatenate(sure)]
+        pairs = near_pairs(self._hashes, max(0, self._alike.max_distance), start, self._compared)
+        sure = [np.empty((0, 2), np.int64)]
+        for part in _some(pairs):
+            one, other = (take(self._spools, "thumbnails", part[:, side]) for side in (0, 1))
+            sure.append(part[correlation(one, other) >= self._alike.min_correlation])
+        return np.concatenate(sure)
 
-    def _small(self, indices: Indices) -> Thumbnails:
-        starts = np.array([first for first, _ in self._thumbnails])
-        batch = np.searchsorted(starts, indices, side="right") - 1
-        return np.stack([self._thumbnails[b][1][i - starts[b]] for b, i in zip(batch, indices, strict=True)])
-
-    def _place_single(self, batch: "_Batch", rows: list[int], splits: npt.NDArray[np.int8]) -> None:
-        free: dict[str, list[int]] = defaultdict(list)
-        for row in rows:
-            if (hint := batch.hints[row]) in ("val", "test"):
-                splits[row] = SPLITS.index(hint)
-            else:
-                free[batch.labels[row]].append(row)
-        for label in sorted(free, key=self._labels.index):
-            by_hash = {batch.hash_of(row): row for row in free[label]}
-            for key, split in self._assigner.assign(label, by_hash).items():
-                splits[by_hash[key]] = SPLITS.index(split)
+    def _place_single(self, batch: "_Batch", single: Mask) -> None:
+        splits, labels = self._split_of[batch.start :], self._label_of[batch.start :]
+        held_out = single & (batch.hints > SPLITS.index("train"))
+        splits[held_out] = batch.hints[held_out]
+        free = single & ~held_out
+        for label in np.unique(labels[free]):
+            rows = np.flatnonzero(free & (labels == label))
+            rows = rows[np.argsort(batch.ranks(rows, self._assigner))]
+            for some in _some(rows):
+                by_hash = dict(zip(batch.pixel_hashes(some), some, strict=True))
+                for key, split in self._assigner.assign(self._labels[label], by_hash).items():
+                    splits[by_hash[key]] = SPLITS.index(split)
 
 
 class _Batch:
-    """The columns of a batch that placing needs; equal texts are held once."""
+    """A new batch while it is placed.
 
-    def __init__(self, spool: Spool) -> None:
-        self._table = spool.files
-        self.labels, self.hints, self.groups = (_texts(self._table[name]) for name in ("label", "hint", "group"))
-        hashes = self._table["pixel_hash"]
-        self.keys = np.fromiter((bytes.fromhex(value.as_py()) for value in hashes), "S32", len(hashes))
-        self.thumbnails = spool.thumbnails
+    Attributes:
+        start: index of its first image.
+        hints: int8 [N], the splits that the source puts its images in.
+        group_of: int8 or larger [N], their groups as places in `groups`.
+        kept: its images that are no copies.
+        refused: rows that are not used, and why.
+    """
 
-    def hash_of(self, row: int) -> str:
-        """The hash of a row's pixels, in hexadecimal digits."""
-        return bytes(self.keys[row]).ljust(32, b"\0").hex()
+    def __init__(self, spool: Spool, start: int) -> None:
+        self._spool, self.start = spool, start
+        hints, groups = spool.codes("hint"), spool.codes("group")
+        self.hints = np.array([*(SPLITS.index(text) for text in hints.texts), NO_HINT], np.int8)[hints.numbers]
+        self.group_of, self.groups = groups.numbers, groups.texts
+        self.kept = np.ones(len(self.hints), bool)
+        self.refused: list[tuple[int, str]] = []
 
-    def refuse(self, row: int, reason: str) -> Refused:
-        """Notes why a row is not used."""
-        told = self._table.slice(row, 1).to_pylist()[0]
-        return Refused(told["name"], reason, told["sha256"], told["bytes"])
+    def pixel_hashes(self, rows: Indices) -> list[str]:
+        """The hash of each row's pixels, in hexadecimal digits."""
+        return [pixels.tobytes().hex() for pixels in self._spool.hashes.take(rows)["pixels"]]
+
+    def ranks(self, rows: Indices, assigner: SplitAssigner) -> npt.NDArray[np.uint64]:
+        """The beginnings of the rows' ranks, uint64 [N]."""
+        hashes = (key for some in _some(rows) for key in self.pixel_hashes(some))
+        return np.fromiter((int.from_bytes(assigner.rank(key)[:8], "big") for key in hashes), np.uint64, len(rows))
+
+    def refusals(self) -> list[Refused]:
+        """The refused rows as files."""
+        rows = np.unique(np.array([row for row, _ in self.refused], np.int64))
+        told = dict(zip(rows.tolist(), self._spool.told(rows), strict=True))
+        return [Refused(told[row]["name"], why, told[row]["sha256"], told[row]["bytes"]) for row, why in self.refused]
 
 
-def _texts(column: pa.ChunkedArray) -> npt.NDArray[np.object_]:
-    encoded = column.combine_chunks().dictionary_encode()
-    texts = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)
-    found: npt.NDArray[np.object_] = texts[encoded.indices.fill_null(len(texts) - 1).to_numpy()]
-    return found
+def _some(rows: Indices) -> Iterator[Indices]:
+    for start in range(0, len(rows), SOME):
+        yield rows[start : start + SOME]

@@ -1,5 +1,6 @@
 import io
 import itertools
+import tracemalloc
 import zipfile
 
 import cv2
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline import near_duplicates
 from pipeline.images import Pixels
-from pipeline.near_duplicates import correlation, near_pairs, perceptual_hash, thumbnail
+from pipeline.near_duplicates import components, correlation, first_equal, near_pairs, perceptual_hash, thumbnail
 from tests.decoding.test_fast import encoded, photo
 from tests.tiny import DATA
 
@@ -23,7 +25,9 @@ def distance(one: Pixels, other: Pixels) -> int:
     return (first ^ second).bit_count()
 
 
-def test_pairs_are_those_that_comparing_all_with_all_finds() -> None:
+@pytest.mark.parametrize("part", [2**15, 16])
+def test_pairs_are_those_that_comparing_all_with_all_finds(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near_duplicates, "PART", part)
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**64, 300, dtype=np.uint64)
     hashes[100:200] = hashes[:100] ^ (np.uint64(1) << rng.integers(0, 64, 100, dtype=np.uint64))
@@ -35,6 +39,37 @@ def test_pairs_are_those_that_comparing_all_with_all_finds() -> None:
         assert {tuple(pair) for pair in near_pairs(hashes, most).tolist()} == expected
         new = {(a, b) for a, b in expected if b >= 150}
         assert {tuple(pair) for pair in near_pairs(hashes, most, new_from=150).tolist()} == new
+        usable = rng.random(300) < 0.5
+        some = {(a, b) for a, b in new if usable[a] and usable[b]}
+        assert {tuple(pair) for pair in near_pairs(hashes, most, 150, usable).tolist()} == some
+
+
+@pytest.mark.parametrize("part", [2**15, 3])
+def test_equal_keys_are_told_with_the_first(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near_duplicates, "PART", part)
+    keys = np.array([7, 2**63, 7, 1, 2**63 + 1, 7, 1, 2**63], np.uint64)
+    for new_from, expected in ((0, [(2, 0), (5, 0), (6, 3), (7, 1)]), (6, [(6, 3), (7, 1)]), (8, [])):
+        rows, firsts = first_equal(keys, new_from)
+        assert list(zip(rows.tolist(), firsts.tolist(), strict=True)) == expected
+    assert [len(found) for found in first_equal(np.empty(0, np.uint64))] == [0, 0]
+
+
+def test_components_by_hand() -> None:
+    numbers, component = components(np.array([[9, 2], [5, 7], [2, 4], [4, 9]]))
+    assert numbers.tolist() == [2, 4, 5, 7, 9]
+    assert component.tolist() == [0, 0, 1, 1, 0]
+
+
+def test_what_two_million_comparisons_need_in_memory_is_a_fraction_of_their_pairs() -> None:
+    hashes = np.random.default_rng(0).integers(0, 2**64, 40_000, dtype=np.uint64)
+    hashes &= ~np.uint64(0x1FC0)  # of the second band six bits are left: 625 images share each of its values
+    tracemalloc.start()
+    try:
+        near_pairs(hashes, 4)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * 2**20  # the band has 64 * 625 * 624 / 2 pairs, of 16 bytes each
 
 
 def test_a_thousand_equal_hashes_are_a_chain() -> None:

@@ -16,6 +16,8 @@ from pipeline.dataset.schema import Row, class_names
 from pipeline.errors import UserError
 from pipeline.images import Pixels, decode_png
 
+NUMBER_ROWS = 10_000  # of columns that are read without images, at once
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -73,7 +75,11 @@ class Dataset:
     @cached_property
     def labels(self) -> npt.NDArray[np.int64]:
         """Labels of all rows, int64 [N]; no image bytes are read."""
-        labels: npt.NDArray[np.int64] = self.frame(["label"])["label"].to_numpy(np.int64, copy=True)
+        labels = np.empty(self.num_rows, np.int64)
+        row = 0
+        for batch in self.batches(["label"], NUMBER_ROWS):
+            labels[row : row + len(batch)] = batch.column(0).to_numpy()
+            row += len(batch)
         return labels
 
     def class_counts(self) -> npt.NDArray[np.int64]:
@@ -83,7 +89,8 @@ class Dataset:
     def frame(self, columns: Sequence[str]) -> pd.DataFrame:
         """The named columns (not `image`) of all rows."""
         assert "image" not in columns, "images are streamed by `batches`, never held at once"
-        return pd.concat([pq.read_table(shard, columns=list(columns)).to_pandas() for shard in self.shards])
+        tables = [pq.read_table(shard, columns=list(columns), pre_buffer=False) for shard in self.shards]
+        return pa.concat_tables(tables).to_pandas(self_destruct=True)
 
     def batches(self, columns: Sequence[str] | None = None, batch_rows: int = 500) -> Iterator[pa.RecordBatch]:
         """Streams all rows in order, at most `batch_rows` at a time."""
@@ -91,11 +98,17 @@ class Dataset:
             with pq.ParquetFile(shard, pre_buffer=False) as file:  # else it holds the whole shard
                 yield from file.iter_batches(batch_rows, columns=None if columns is None else list(columns))
 
-    def rows(self) -> Iterator[Row]:
-        """Streams all rows in order."""
+    def rows(self, labels: Sequence[int] | None = None) -> Iterator[Row]:
+        """Streams all rows in order.
+
+        Args:
+            labels: the label to give instead of each stored one.
+        """
         for batch in self.batches():
             for values in batch.to_pylist():
                 image = values.pop("image")
+                if labels is not None:
+                    values["label"] = labels[values["label"]]
                 yield Row(image=image["bytes"], path=image["path"], **values)
 
     def images(self) -> Iterator[Pixels]:
@@ -118,9 +131,11 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over the rows' ids, labels and weights: equal for equal content in equal order."""
-        total = hashlib.sha256(repr(self.class_names).encode())
-        for batch in self.batches(["id", "label", "weight"]):
-            for name in ("id", "label", "weight"):
-                total.update(repr(batch.column(name).to_pylist()).encode())
-        return total.hexdigest()
+        """sha256 over the rows' ids, labels and weights: equal for equal rows in equal order, however grouped."""
+        parts = [hashlib.sha256() for _ in range(3)]
+        for batch in self.batches(["id", "label", "weight"], NUMBER_ROWS):
+            ids, labels, weights = (batch.column(name) for name in ("id", "label", "weight"))
+            parts[0].update("".join(f"{value}\n" for value in ids.to_pylist()).encode())
+            parts[1].update(labels.to_numpy().astype("<i8", copy=False).tobytes())
+            parts[2].update(weights.to_numpy().astype("<f4", copy=False).tobytes())
+        return hashlib.sha256(repr((self.class_names, *(part.hexdigest() for part in parts))).encode()).hexdigest()

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 from pipeline.dataset.schema import Row, schema, to_batch
 
 SHARD_BYTES = 256 * 2**20
+SHARD_ROWS = 50_000  # or a shard of tiny images would have a footer of many MB, which whoever opens it must hold
 ROW_GROUP_ROWS = 500
 
 
@@ -25,15 +26,16 @@ class ShardWriter:
         self._rows: list[Row] = []
         self._parquet: pq.ParquetWriter | None = None
         self._num_shards = 0
-        self._bytes = 0
+        self._bytes = self._row_count = 0
 
     def add(self, row: Row) -> None:
         """Adds one row; memory holds at most one row group."""
         self._rows.append(row)
         self._bytes += len(row.image)
+        self._row_count += 1
         if len(self._rows) >= ROW_GROUP_ROWS:
             self._write_row_group()
-        if self._bytes >= self._shard_bytes:
+        if self._bytes >= self._shard_bytes or self._row_count >= SHARD_ROWS:
             self._close_shard()
 
     def __enter__(self) -> "ShardWriter":
@@ -66,5 +68,5 @@ class ShardWriter:
         assert self._parquet is not None
         self._parquet.close()
         self._partial.rename(self._folder / f"{self._prefix}-{self._num_shards:05d}.parquet")
-        self._parquet, self._bytes = None, 0
+        self._parquet, self._bytes, self._row_count = None, 0, 0
         self._num_shards += 1

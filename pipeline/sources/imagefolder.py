@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 
 from pipeline import sources
@@ -47,8 +47,8 @@ def files(source: str) -> Iterator[SourceFile]:
 
 def common_folder(names: list[str]) -> str:
     """The one folder that everything lies in (as in most archives) when it is no class and no split; else ''."""
-    firsts = {PurePosixPath(name).parts[0] for name in names}
-    depths = {len(PurePosixPath(name).parts) for name in names}
+    firsts = {_parts(name)[0] for name in names}
+    depths = {len(_parts(name)) for name in names}
     if len(firsts) == 1 and min(depths, default=0) >= 3 and not split_folders(names, ""):
         return next(iter(firsts)) + "/"
     return ""
@@ -60,7 +60,7 @@ def split_folders(names: list[str], prefix: str) -> bool:
     Raises:
         UserError: there are `train` and another split, and beside them a folder that is neither.
     """
-    firsts = {PurePosixPath(name.removeprefix(prefix)).parts[0] for name in names}
+    firsts = {_parts(name.removeprefix(prefix))[0] for name in names}
     splits = {SPLIT_FOLDERS[first.lower()] for first in firsts if first.lower() in SPLIT_FOLDERS}
     others = sorted(first for first in firsts if first.lower() not in SPLIT_FOLDERS)
     if others and len(splits) > 1 and "train" in splits:
@@ -73,7 +73,7 @@ def split_folders(names: list[str], prefix: str) -> bool:
 
 def place(name: str, prefix: str, has_splits: bool) -> tuple[Split | None, str | None]:
     """Split and class that a file's folders say; no class for a file that lies outside a class folder."""
-    parts = PurePosixPath(name.removeprefix(prefix)).parts
+    parts = _parts(name.removeprefix(prefix))
     split = SPLIT_FOLDERS[parts[0].lower()] if has_splits else None
     inner = parts[1:] if has_splits else parts
     return split, inner[0] if len(inner) >= 2 else None
@@ -85,8 +85,8 @@ def _names(root: Path) -> Iterator[str]:
         for path in (Path(folder) / name for name in folders):
             if path.is_symlink():
                 raise UserError(f"{path}: is a link to a folder, which is not followed; put the folder itself there")
-        for name in inside:
-            yield (Path(folder) / name).relative_to(root).as_posix()
+        below = Path(folder).relative_to(root)
+        yield from ((below / "x").as_posix()[:-1] + name for name in inside)
 
 
 def _refuse_unlisted(error: OSError) -> None:
@@ -96,8 +96,25 @@ def _refuse_unlisted(error: OSError) -> None:
 
 def is_image(name: str) -> bool:
     """Whether a file's name says that it is an image."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
+    folder, _, file = name.rpartition("/")
+    stem, dot, ending = file.rpartition(".")
+    return bool(stem) and (dot + ending).lower() in SUFFIXES and not _is_hidden(folder) and not file.startswith(".")
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """The folders of a name, and the file's own."""
+    folder, _, file = name.rpartition("/")
+    return (*_folder_parts(folder), file)
+
+
+@lru_cache(4096)
+def _folder_parts(folder: str) -> tuple[str, ...]:
+    return PurePosixPath(folder).parts
+
+
+@lru_cache(4096)
+def _is_hidden(folder: str) -> bool:
+    return any(part.startswith(".") for part in _folder_parts(folder))
 
 
 def _refuse_empty_classes(root: Path, prefix: str, has_splits: bool, filled: set[str | None]) -> None:

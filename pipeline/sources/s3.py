@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from pipeline.dataset.schema import Split
-from pipeline.errors import UserError
+from pipeline.errors import PassingError, UserError
 from pipeline.sources import AHEAD, SourceFile
 from pipeline.sources.imagefolder import common_folder, is_image, place, split_folders
 
@@ -163,10 +163,11 @@ def _told(source: str, bucket: str, key: str = "") -> Iterator[None]:
     except exceptions.ParamValidationError:
         raise UserError(f"{source}: {bucket!r} cannot be a bucket's name; expected s3://bucket/prefix") from None
     except exceptions.ClientError as error:
-        raise UserError(f"{source}: {_answer(error.response.get('Error', {}), bucket, key, server)}") from None
+        kind = UserError if _is_lasting(error.response) else PassingError
+        raise kind(f"{source}: {_answer(error.response.get('Error', {}), bucket, key, server)}") from None
     except exceptions.BotoCoreError as error:
         why = f"cannot be read from {server} ({' '.join(str(error).split())[:200]})"
-        raise UserError(f"{source}: {why}; run it again, or correct {_PLACE}") from None
+        raise PassingError(f"{source}: {why}; run it again, or correct {_PLACE}") from None
 
 
 def _answer(error: dict[str, Any], bucket: str, key: str, server: str) -> str:
@@ -180,3 +181,9 @@ def _answer(error: dict[str, Any], bucket: str, key: str, server: str) -> str:
         return f"{key} was changed or deleted while it was read; run it again"
     said = " ".join(str(error.get("Message", "")).split())[:200]
     return f"{server} answers {code or 'with an error'} ({said}); run it again, or correct {_PLACE}"
+
+
+def _is_lasting(response: dict[str, Any]) -> bool:
+    """Whether a server will refuse again: it says that the request is at fault, and not that it is busy."""
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
+    return status < 500 and status != 429

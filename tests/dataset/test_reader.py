@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.dataset import Dataset, ShardWriter
+from pipeline.dataset import Dataset, ShardWriter, reader, writer
 from pipeline.errors import UserError
 from tests.builders import picture, rows, write_dataset
 
@@ -73,6 +73,20 @@ def test_the_digest_tells_contents_apart_not_folders(tmp_path: Path) -> None:
     found = [Dataset.open(folder).digest for folder in (one, same, more, named, heavy)]
     assert found[0] == found[1]
     assert len(set(found)) == 4
+
+
+def test_the_digest_does_not_depend_on_how_rows_are_grouped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = write_dataset(tmp_path / "one", {"cat": 3, "dog": 4})
+    several = write_dataset(tmp_path / "several", {"cat": 3, "dog": 4}, shard_bytes=1)
+    monkeypatch.setattr(writer, "ROW_GROUP_ROWS", 2)
+    grouped = write_dataset(tmp_path / "grouped", {"cat": 3, "dog": 4})
+    found = [Dataset.open(folder) for folder in (one, several, grouped)]
+    assert [len(dataset.shards) for dataset in found] == [1, 7, 1]
+    assert [pq.read_metadata(dataset.shards[0]).num_row_groups for dataset in found] == [1, 1, 4]
+    assert len({dataset.digest for dataset in found}) == 1
+    monkeypatch.setattr(reader, "NUMBER_ROWS", 2)
+    assert Dataset.open(one).digest == found[0].digest
+    assert [Dataset.open(folder).labels.tolist() for folder in (one, several)] == [[0] * 3 + [1] * 4] * 2
 
 
 def test_what_is_no_data_set_is_refused_with_its_place(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.dataset import Dataset, ShardWriter
+from pipeline.dataset import writer as dataset_writer
 from pipeline.dataset.writer import ROW_GROUP_ROWS
 from tests.builders import digests, rows, write_dataset
 
@@ -27,6 +28,14 @@ def test_a_full_shard_is_closed_and_the_next_begun(tmp_path: Path) -> None:
     assert [path.name for path in sorted(tmp_path.iterdir())] == [f"00003-0000{n}.parquet" for n in range(3)]
     assert [pq.read_metadata(path).num_rows for path in sorted(tmp_path.iterdir())] == [2, 2, 1]
     assert [row.path for row in Dataset.open(tmp_path).rows()] == ["0", "1", "2", "3", "4"]
+
+
+def test_a_shard_of_tiny_images_has_no_more_rows_than_its_footer_can_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset_writer, "SHARD_ROWS", 2)
+    write_dataset(tmp_path, {"cat": 5})
+    assert [pq.read_metadata(path).num_rows for path in sorted(tmp_path.iterdir())] == [2, 2, 1]
 
 
 def test_no_empty_shard_follows_a_full_one(tmp_path: Path) -> None:

@@ -57,6 +57,11 @@ def test_a_stage_that_was_killed_may_be_tried_again(ends: str, project: Path) ->
     assert "memory" in failure.line
 
 
+def test_what_the_pipeline_calls_passing_may_be_tried_again(project: Path) -> None:
+    told = "s3://b/in: cannot be read from http://store (Could not connect); run it again"
+    assert failure_of(stage_that(f"echo 'error: {told}' >&2; exit 75", project)) == Failure(told, passing=True)
+
+
 def test_a_stage_that_crashed_may_be_tried_again_whatever_numbers_it_printed(project: Path) -> None:
     failure = failure_of(stage_that("echo step 403 of 1000, Forbidden fruit 23 of 401; exit 1", project))
     assert failure.passing

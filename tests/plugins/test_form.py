@@ -32,8 +32,9 @@ def test_a_field_s_key_is_in_params_yaml_and_its_default_is_what_stands_there(en
 def test_the_form_asks_for_the_revision_the_fields_and_the_approval() -> None:
     assert list(FORM) == ["revision", *(entry.name for entry in form.FIELDS), "approval"]
     assert (FORM["revision"].resolve(), FORM["approval"].resolve()) == ("main", False)
-    known = {path.stem for path in (ROOT / "pipeline" / "generators").glob("[a-z]*.py")}
-    assert set(FORM["train_generator__name"].schema["enum"]) == known
+    for name, folder in (("train_generator__name", "generators"), ("analyze_bias__strategy", "strategies")):
+        known = {path.stem for path in (ROOT / "pipeline" / folder).glob("[a-z]*.py")}
+        assert set(FORM[name].schema["enum"]) == known
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,7 @@ def test_the_form_asks_for_the_revision_the_fields_and_the_approval() -> None:
         ("analyze_bias__target", -0.1),
         ("analyze_bias__max_augment", "2"),
         ("analyze_bias__max_synthesize", 1001),
+        ("analyze_bias__strategy", "cuont"),
         ("train_generator__name", "vea"),
         ("train_generator__schedule__steps", 0),
         ("train_classifier__recipe__schedule__steps", 1.5),
