@@ -10,11 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.report import format as form
-from pipeline.report.arms import ARMS, KEYS, MANY_CLASSES, ClassRow, Figure, class_rows, figure
+from pipeline.report.arms import ARMS, BASELINE_GAINS, KEYS, MANY_CLASSES, ClassRow, Figure, class_rows, figure
 from pipeline.report.inputs import read_json
 
 WIDE = 118  # columns from which a figure and its interval fit on one line
 SMALLEST, EXTREMES = 10, 5
+APART = {"feature_completed": "Feature-space completion"}
 COLOURS = {"ship": "green", "hold": "yellow"}
 
 
@@ -114,4 +115,18 @@ def _notes(chosen: Sequence[ClassRow], rows: Sequence[ClassRow], metrics: dict[s
         notes.append(f"! shown to lose more than {form.percent(metrics['max_class_loss'])} points")
     if any(row.cannot_be_judged for row in chosen):
         notes.append("* has too few test images to be judged")
+    return notes + _apart(metrics)
+
+
+def _apart(metrics: dict[str, Any]) -> list[str]:
+    """What the arms brought that the verdict does not look at; results of an older run have none."""
+    notes = []
+    for arm, gains in metrics.get("apart", {}).items():
+        own = figure(metrics["arms"][arm]["balanced_accuracy"])
+        over = [(figure(gains[key]["balanced_accuracy"]), title) for key, title in BASELINE_GAINS.items()]
+        told = [f"{form.points(gain.mean)} ({form.points_interval(gain.ci95)}) over {title}" for gain, title in over]
+        notes.append(
+            f"{APART.get(arm, arm)}, apart from the verdict: {form.percent(own.mean)} "
+            f"({form.percent_interval(own.ci95)}), {', '.join(told)}"
+        )
     return notes

@@ -17,7 +17,6 @@ class Params:
     min_share: Annotated[float, Field(ge=0, le=1)]
 
 
-def passes(measures: Measures, reference: Reference, params: Params) -> npt.NDArray[np.bool_]:
+def passes(measures: Measures, _: Reference, params: Params) -> npt.NDArray[np.bool_]:
     """Whether each candidate is its own class's, bool [N]; a class that no fold classifier saw is not judged."""
-    judgeable = np.isin(measures.labels, reference.judgeable_classes)
-    return np.asarray(~judgeable | (measures.own_share >= params.min_share))
+    return ~(measures.own_share < params.min_share)

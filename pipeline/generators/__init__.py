@@ -1,10 +1,12 @@
 """Generators of images. One file each; the folder is the registry.
 
 A generator module has
-    Params: its options, a section of params.yaml;
-    build(options, image_shape, num_classes) -> Generator.
-A generator trains in the common loop (`players`, `loss`) and then makes images, image i from `labels[i]` and `seeds[i]`
-alone, whatever else is in the batch.
+    Params: what it is and how it learns, under train_generator.generators.NAME of params.yaml;
+    Sampling: how images are drawn from it, under synthesize.sampling.NAME: to draw otherwise trains nothing anew. Its
+        defaults draw from what was learned as it is;
+    build(params, image_shape, num_classes) -> Generator.
+A generator trains in the common loop (`players`, `loss`, `optimiser`) and then makes images, image i from `labels[i]`,
+`seeds[i]` and the sampling's options alone, whatever else is in the batch.
 """
 
 from collections.abc import Callable
@@ -16,10 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import registry
+from pipeline.errors import UserError
 from pipeline.params import build as build_params
 
 KIND = "generator"
 MICRO_BATCH = 64
+NUM_DOMAINS = 2
+MIN_SIDE = 8
 
 
 class Batch(Protocol):
@@ -31,7 +36,14 @@ class Batch(Protocol):
 
 
 class Generator(nn.Module):
-    """What training and synthesis ask of a generator."""
+    """What training and synthesis ask of a generator.
+
+    Attributes:
+        judged_by: the player whose loss on unseen images says how good the generator is, if there is one.
+    """
+
+    name = ""
+    judged_by: str | None = None
 
     def players(self) -> dict[str, list[nn.Parameter]]:
         """Parameters that each player minimises over, in the order they move."""
@@ -41,11 +53,19 @@ class Generator(nn.Module):
         """The scalar that `player` minimises."""
         raise TypeError(f"{type(self).__name__} has no loss")
 
+    def optimiser(self, player: str) -> dict[str, Any]:
+        """What the player's AdamW has other than the schedule's: lr, betas, weight_decay."""
+        return {}
+
     def remember(self, images: Tensor, label: int) -> None:
         """Takes what it wants to keep of a class's source-domain images, float [N, C, H, W], once after training."""
 
-    def sample(self, labels: npt.NDArray[np.int64], seeds: npt.NDArray[np.int64]) -> Tensor:
-        """Images float [N, C, H, W] in [-1, 1] of the target domain."""
+    def sample(self, labels: npt.NDArray[np.int64], seeds: npt.NDArray[np.int64], sampling: Any = None) -> Tensor:
+        """Images float [N, C, H, W] in [-1, 1].
+
+        Args:
+            sampling: of the module's class `Sampling`; None draws from what was learned as it is.
+        """
         raise TypeError(f"{type(self).__name__} cannot sample")
 
 
@@ -62,7 +82,69 @@ def create(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         generator: Generator = module.build(params, image_shape, num_classes)
+    generator.name = name
     return generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def sampling(name: str, options: dict[str, dict[str, Any]]) -> Any:
+    """How images are drawn from the generator `name`, its module's `Sampling`, from the options of several.
+
+    Raises:
+        UserError: unknown name, no options for it, or wrong ones.
+    """
+    where = "params.yaml: synthesize.sampling"
+    if name not in options:
+        raise UserError(f"{where}: has no options for {name!r}; expected a section of that name")
+    try:
+        module = registry.get(__name__, name)
+    except UserError as error:
+        raise UserError(f"{where}.{name}: {error}") from None
+    return build_params(module.Sampling, options[name], f"{where}.{name}")
+
+
+def check_sampling(options: dict[str, dict[str, Any]]) -> None:
+    """Checks the options of all generators named.
+
+    Raises:
+        UserError: names every problem, a line each.
+    """
+    problems = []
+    for name in options:
+        try:
+            sampling(name, options)
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def check_sides(name: str, image_shape: tuple[int, int, int]) -> None:
+    """Asks for what every convolutional generator here needs.
+
+    Raises:
+        UserError: a side has less than 8 pixels.
+    """
+    _, height, width = image_shape
+    if min(height, width) < MIN_SIDE:
+        raise UserError(
+            f"the {name} makes images of at least {MIN_SIDE} x {MIN_SIDE} pixels, got {width} x {height}; "
+            "set ingest.image_size in params.yaml"
+        )
+
+
+def halved(image_shape: tuple[int, int, int]) -> list[tuple[int, int]]:
+    """Heights and widths, each half of the one before (rounded up), from the image's to the first below 8 pixels."""
+    sizes = [image_shape[1:]]
+    while max(sizes[-1]) >= MIN_SIDE:
+        height, width = sizes[-1]
+        sizes.append(((height + 1) // 2, (width + 1) // 2))
+    return sizes
+
+
+def blend(domains: nn.Embedding, style: Tensor) -> Tensor:
+    """Embedding of the domain of each image, [N, D]; style 0 is the target, 1 the source, between them a mixture."""
+    target, source = domains.weight
+    return torch.lerp(target, source, style[:, None].to(target.dtype))
 
 
 def noise(seeds: npt.NDArray[np.int64], size: int) -> Tensor:

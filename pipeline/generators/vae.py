@@ -7,6 +7,7 @@ balances the two terms by itself. (The article that the project was founded on p
 """
 
 import math
+from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
@@ -15,12 +16,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pipeline.errors import UserError
-from pipeline.generators import Batch, Generator, in_micro_batches, noise
+from pipeline.generators import NUM_DOMAINS, Batch, Generator, blend, check_sides, halved, in_micro_batches, noise
 from pipeline.params import section
 
 MIN_LOG_SIGMA = math.log(0.1)
-NUM_DOMAINS = 2
+EMBEDDING = 16
 
 
 @section
@@ -32,34 +32,46 @@ class Params:
         width: channels of the first convolution.
         beta: weight of the divergence; 1 is the evidence lower bound.
         kl_warmup: share of the training over which the divergence's weight grows from 0 to beta.
-        temperature: standard deviation of z when sampling; below 1 is more typical and less varied.
+        free_bits: divergence that a dimension of z may have at no cost, in nats (Kingma et al. 2016, section C.8); 0
+            is off. It keeps z in use where the decoder could do without.
         bank: posteriors of source-domain images kept for each class, from which samples start where there are any.
-        source_style: a sample's domain lies between the target and, at most, this share of the source.
     """
 
     latent_dim: Annotated[int, Field(ge=1, le=1024)]
     width: Annotated[int, Field(ge=4, le=512)]
     beta: Annotated[float, Field(gt=0)]
     kl_warmup: Annotated[float, Field(ge=0, le=1)]
-    temperature: Annotated[float, Field(gt=0, le=2)]
+    free_bits: Annotated[float, Field(ge=0)]
     bank: Annotated[int, Field(ge=0, le=100_000)]
-    source_style: Annotated[float, Field(ge=0, le=1)]
+
+
+@section
+class Sampling:
+    """How images are drawn.
+
+    Attributes:
+        temperature: standard deviation of z; below 1 is more typical and less varied.
+        source_style: a sample's domain lies between the target and, at most, this share of the source.
+    """
+
+    temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
+    source_style: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 def build(params: Params, image_shape: tuple[int, int, int], num_classes: int) -> "VAE":
-    """A VAE for square images.
+    """A VAE for images of any size from 8 x 8 pixels on.
 
     Raises:
-        UserError: the sides are no multiple of 4.
+        UserError: they are smaller.
     """
-    if image_shape[1] % 4 or image_shape[2] % 4:
-        raise UserError(f"the vae makes images whose sides are multiples of 4, got {image_shape[2]} x {image_shape[1]}")
+    check_sides("vae", image_shape)
     return VAE(params, image_shape, num_classes)
 
 
 class VAE(Generator):
     """Encoder q(z | x, y, domain) and decoder p(x | z, y, domain), both convolutional."""
 
+    judged_by = "vae"
     bank_mu: Tensor
     bank_logvar: Tensor
     bank_filled: Tensor
@@ -67,35 +79,24 @@ class VAE(Generator):
     def __init__(self, params: Params, image_shape: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
         self.params = params
-        channels, height, width = image_shape
-        small, wide, embedding = (2 * params.width, height // 4, width // 4), 128, 16
+        self.classes, self.domains = nn.Embedding(num_classes, EMBEDDING), nn.Embedding(NUM_DOMAINS, EMBEDDING)
+        sizes = halved(image_shape)
+        sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))  # at most 4 x 4, whatever the image's size
+        most = params.width * min(2 * (len(sizes) - 2), 8)
+        widths = [min(params.width * 2**level, most) for level in range(len(sizes))]
+        small, wide = (widths[-1], *sizes[-1]), max(128, 2 * params.latent_dim)
         flat = math.prod(small)
-        self.classes, self.domains = nn.Embedding(num_classes, embedding), nn.Embedding(NUM_DOMAINS, embedding)
-        self.encoder = nn.Sequential(
-            nn.Conv2d(channels, params.width, 3, 1, 1),
-            nn.SiLU(),
-            nn.Conv2d(params.width, 2 * params.width, 3, 2, 1),
-            nn.SiLU(),
-            nn.Conv2d(2 * params.width, 2 * params.width, 3, 2, 1),
-            nn.SiLU(),
-            nn.Flatten(),
-        )
+        self.encoder = nn.Sequential(*_shrinking(image_shape[0], widths), nn.Flatten())
         self.posterior = nn.Sequential(
-            nn.Linear(flat + 2 * embedding, wide), nn.SiLU(), nn.Linear(wide, 2 * params.latent_dim)
+            nn.Linear(flat + 2 * EMBEDDING, wide), nn.SiLU(), nn.Linear(wide, 2 * params.latent_dim)
         )
         self.decoder = nn.Sequential(
-            nn.Linear(params.latent_dim + 2 * embedding, wide),
+            nn.Linear(params.latent_dim + 2 * EMBEDDING, wide),
             nn.SiLU(),
             nn.Linear(wide, flat),
             nn.SiLU(),
             nn.Unflatten(1, small),
-            nn.Upsample(scale_factor=2),
-            nn.Conv2d(2 * params.width, 2 * params.width, 3, 1, 1),
-            nn.SiLU(),
-            nn.Upsample(scale_factor=2),
-            nn.Conv2d(2 * params.width, params.width, 3, 1, 1),
-            nn.SiLU(),
-            nn.Conv2d(params.width, channels, 3, 1, 1),
+            *_growing(image_shape[0], widths, sizes),
             nn.Tanh(),
         )
         self.log_sigma = nn.Parameter(torch.tensor(-0.5))
@@ -112,9 +113,14 @@ class VAE(Generator):
         mu, logvar = self.encode(batch.images, batch.labels, batch.domains)
         z = mu + torch.randn_like(mu) * (0.5 * logvar).exp()
         decoded = self.decode(z, batch.labels, batch.domains.to(z.dtype))
-        warmed = min(1.0, progress / self.params.kl_warmup) if self.params.kl_warmup else 1.0
         likelihood = gaussian_log_likelihood(batch.images, decoded, self.log_sigma.clamp(min=MIN_LOG_SIGMA))
-        return (self.params.beta * warmed * kl_divergence(mu, logvar) - likelihood).mean()
+        return self.bound(kl_divergence(mu, logvar), likelihood, progress)
+
+    def bound(self, divergence: Tensor, likelihood: Tensor, progress: float) -> Tensor:
+        """The negative bound of divergences [N, latent_dim] and log-likelihoods [N], the former warmed up."""
+        warmed = min(1.0, progress / self.params.kl_warmup) if self.params.kl_warmup else 1.0
+        paid = divergence.mean(dim=0).clamp(min=self.params.free_bits).sum()
+        return self.params.beta * warmed * paid - likelihood.mean()
 
     def encode(self, images: Tensor, labels: Tensor, domains: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of q(z | x, y, domain), each [N, latent_dim]."""
@@ -128,9 +134,7 @@ class VAE(Generator):
         Args:
             style: domain of each image, float [N]: 0 the target, 1 the source, between them a mixture.
         """
-        target, source = self.domains.weight
-        domains = torch.lerp(target, source, style[:, None])
-        out: Tensor = self.decoder(torch.cat([z, self.classes(labels), domains], dim=1))
+        out: Tensor = self.decoder(torch.cat([z, self.classes(labels), blend(self.domains, style)], dim=1))
         return out
 
     @torch.no_grad()
@@ -145,30 +149,47 @@ class VAE(Generator):
         self.bank_mu[label], self.bank_logvar[label] = mu[places], logvar[places]
         self.bank_filled[label] = True
 
-    def sample(self, labels: npt.NDArray[np.int64], seeds: npt.NDArray[np.int64]) -> Tensor:
+    def sample(
+        self, labels: npt.NDArray[np.int64], seeds: npt.NDArray[np.int64], sampling: Sampling | None = None
+    ) -> Tensor:
         """Decodes a z drawn from the image's own seed.
 
         z comes from the posterior of a source image of the class, which brings what the class looks like elsewhere, or
         from N(0, I) where there is no such image; the domain lies between the target and `source_style` of the source.
         """
+        sampling = sampling or Sampling()
         device, size = self.log_sigma.device, self.params.latent_dim
         drawn = noise(seeds, size + 2).to(device)
         uniform = torch.special.ndtr(drawn[:, size:])
         classes = torch.from_numpy(labels).to(device)
-        z = self.params.temperature * drawn[:, :size]
+        z = sampling.temperature * drawn[:, :size]
         style = torch.zeros(len(labels), device=device)
         known = self.bank_filled[classes]
         if known.any():
             place = (uniform[known, 0] * self.params.bank).long().clamp(max=self.params.bank - 1)
             mu, logvar = self.bank_mu[classes[known], place], self.bank_logvar[classes[known], place]
             z[known] = mu + (0.5 * logvar).exp() * z[known]
-            style[known] = self.params.source_style * uniform[known, 1]
+            style[known] = sampling.source_style * uniform[known, 1]
         return in_micro_batches(self.decode, z, classes, style)
 
 
+def _shrinking(channels: int, widths: list[int]) -> list[nn.Module]:
+    layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 3, 1, 1), nn.SiLU()]
+    for wide, wider in pairwise(widths):
+        layers += [nn.Conv2d(wide, wider, 3, 2, 1), nn.SiLU()]
+    return layers
+
+
+def _growing(channels: int, widths: list[int], sizes: list[tuple[int, int]]) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for (wider, wide), size in zip(pairwise(reversed(widths)), reversed(sizes[:-1]), strict=True):
+        layers += [nn.Upsample(size), nn.Conv2d(wider, wide, 3, 1, 1), nn.SiLU()]
+    return [*layers, nn.Conv2d(widths[0], channels, 3, 1, 1)]
+
+
 def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
-    """KL(N(mu, exp(logvar)) || N(0, I)) of each row, [N] (Kingma & Welling 2014, appendix B)."""
-    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(dim=1)
+    """KL(N(mu, exp(logvar)) || N(0, 1)) of each number (Kingma & Welling 2014, appendix B)."""
+    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
 
 
 def gaussian_log_likelihood(images: Tensor, mean: Tensor, log_sigma: Tensor) -> Tensor:

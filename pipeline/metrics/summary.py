@@ -20,7 +20,9 @@ RIVALS = {
     "over_balanced_softmax": "baseline_balanced_softmax",
     "over_augmented": "augmented",
 }
+BASELINE_RIVALS = {key: over for key, over in RIVALS.items() if over in BASELINES}
 ARMS = (*BASELINES, "augmented", COMPLETED)
+APART = ("feature_completed",)  # arms that the verdict does not look at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,9 @@ def summarise(
     probs: Mapping[str, NDArray[np.floating]],
     settings: Settings,
 ) -> dict[str, Any]:
-    """Metrics of the four arms with 95 % intervals, gains of the completed arm and the verdict, as plain numbers.
+    """Metrics of every arm with 95 % intervals, gains of the completed arm and the verdict, as plain numbers.
+
+    Arms of `APART` need not be there; their gains over the baselines stand under "apart".
 
     Args:
         labels: [N] true classes of the test images.
@@ -65,7 +69,8 @@ def summarise(
     """
     _check(labels, class_names, probs)
     groups = bias.groups(train_counts, settings.many_above, settings.few_up_to)
-    predictions = {arm: probs[arm].argmax(axis=2) for arm in ARMS}
+    arms = [arm for arm in (*ARMS, *APART) if arm in probs]
+    predictions = {arm: probs[arm].argmax(axis=2) for arm in arms}
     resamples = bootstrap(labels, predictions, num_resamples=settings.num_resamples, seed=settings.seed)
     verdict = decide(
         resamples, class_names, max_class_loss=settings.max_class_loss, min_test_images=settings.min_test_images
@@ -73,8 +78,9 @@ def summarise(
     num_hypotheses = count_hypotheses(resamples, settings.min_test_images)
     names = [class_names[index] for index in resamples.classes]
     return {
-        "arms": {arm: _arm(arm, labels, probs[arm], resamples, names=names, groups=groups) for arm in ARMS},
-        "gain": {key: _gain(resamples, over, names, num_hypotheses) for key, over in RIVALS.items()},
+        "arms": {arm: _arm(arm, labels, probs[arm], resamples, names=names, groups=groups) for arm in arms},
+        "gain": _gains(resamples, COMPLETED, RIVALS, names, num_hypotheses),
+        "apart": {arm: _gains(resamples, arm, BASELINE_RIVALS, names, num_hypotheses) for arm in arms if arm in APART},
         "verdict": verdict.verdict,
         "reason": verdict.reason,
         "harmed": list(verdict.harmed),
@@ -108,14 +114,20 @@ def _arm(
     }
 
 
-def _gain(resamples: Resamples, over: str, names: Sequence[str], num_hypotheses: int) -> dict[str, Any]:
-    observed = resamples.observed_class_gain(COMPLETED, over)
-    per_class = resamples.class_gain(COMPLETED, over)
-    detectable = smallest_detectable(resamples, COMPLETED, over, num_hypotheses)
+def _gains(
+    resamples: Resamples, arm: str, rivals: Mapping[str, str], names: Sequence[str], num_hypotheses: int
+) -> dict[str, Any]:
+    return {key: _gain(resamples, arm, over, names, num_hypotheses) for key, over in rivals.items()}
+
+
+def _gain(resamples: Resamples, arm: str, over: str, names: Sequence[str], num_hypotheses: int) -> dict[str, Any]:
+    observed = resamples.observed_class_gain(arm, over)
+    per_class = resamples.class_gain(arm, over)
+    detectable = smallest_detectable(resamples, arm, over, num_hypotheses)
     return {
         "balanced_accuracy": {
             "mean": _rounded(observed.mean()),
-            "ci95": list(interval(resamples.gain(COMPLETED, over))),
+            "ci95": list(interval(resamples.gain(arm, over))),
         },
         "per_class": {
             name: {
@@ -142,7 +154,7 @@ def _rounded(value: float | np.floating) -> float:
 
 
 def _check(labels: Ints, class_names: Sequence[str], probs: Mapping[str, NDArray[np.floating]]) -> None:
-    assert set(probs) == set(ARMS), f"arms must be {', '.join(ARMS)}, got {', '.join(probs)}"
+    assert set(ARMS) <= set(probs) <= {*ARMS, *APART}, f"arms must be {', '.join(ARMS)}, got {', '.join(probs)}"
     if len(labels) == 0:
         raise UserError("evaluate: the test split holds no images; raise the test share under ingest in params.yaml")
     for arm, array in probs.items():

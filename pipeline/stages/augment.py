@@ -1,5 +1,6 @@
 """Makes augmented images of real training images, as many a class as the plan says."""
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import field
 from itertools import groupby, islice
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from pipeline import pace
 from pipeline import params as sections
 from pipeline import plan as plans
 from pipeline.atomic import new_folder, write_json
@@ -97,6 +99,7 @@ def run(train: Path, plan: Path, out: Path, metrics: Path, params: Params) -> No
     wanted = np.array([planned[name].augment for name in real.class_names])
     made = dict.fromkeys(real.class_names, 0)
     how = recipe_of(params, real)
+    start = time.monotonic()
     with (
         new_folder(out) as folder,
         ShardWriter(folder, real.class_names) as writer,
@@ -107,6 +110,7 @@ def run(train: Path, plan: Path, out: Path, metrics: Path, params: Params) -> No
             writer.add(row)
             made[real.class_names[row.label]] += 1
             shown.update()
+    pace.record("augment", sum(made.values()), time.monotonic() - start)
     write_json(metrics, {"images": made})
     log(f"augment: {sum(made.values())} images of {sum(count > 0 for count in made.values())} classes")
 

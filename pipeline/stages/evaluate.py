@@ -39,6 +39,7 @@ def run(
     baseline: Path,
     augmented: Path,
     completed: Path,
+    feature_completed: Path,
     metrics: Path,
     headline: Path,
     recall: Path,
@@ -55,6 +56,7 @@ def run(
         "baseline_balanced_softmax": baseline / "balanced_softmax",
         "augmented": _only_loss(augmented),
         "completed": _only_loss(completed),
+        "feature_completed": _only_loss(feature_completed),
     }
     probs = {arm: _probs(folder, store, arm) for arm, folder in arms.items()}
     result = summarise(store.labels, real.class_names, real.class_counts(), probs, Settings(**vars(params)))

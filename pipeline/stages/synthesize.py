@@ -1,33 +1,50 @@
 """Draws synthetic images until the plan is filled, letting only those through that pass the gate."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import torch
 from pydantic import Field, field_validator
+from torch import Tensor
 
-from pipeline import generators
+from pipeline import generators, pace
 from pipeline import plan as plans
 from pipeline.atomic import new_file, new_folder, write_json
 from pipeline.dataset import Dataset, PixelStore, Row, ShardWriter, make_row
 from pipeline.errors import UserError
-from pipeline.gate import Reference, judge
-from pipeline.generators import Generator
+from pipeline.gate import Pictures, Reference, judge
+from pipeline.generators import MICRO_BATCH, Generator
+from pipeline.metrics.fidelity import estimate
 from pipeline.params import section
 from pipeline.progress import bar, log
 from pipeline.registry import check_options
 from pipeline.seeds import derive
-from pipeline.training.batches import to_uint8
+from pipeline.synthesis import outcome, recipe
+from pipeline.synthesis.outcome import Tally
+from pipeline.synthesis.recipe import Recipe
 from pipeline.training.device import device
 from pipeline.training.folds import assign_folds
 from pipeline.training.transfer import load, load_weights
 
-DRAW = 256
+
+@section
+class Compared:
+    """How the accepted images are compared with real ones.
+
+    Attributes:
+        num_resamples: of the bootstrap.
+        max_images: of a class and kind that are compared at most.
+    """
+
+    num_resamples: Annotated[int, Field(ge=10, le=10000)]
+    max_images: Annotated[int, Field(ge=10, le=10000)]
 
 
 @section
@@ -35,15 +52,20 @@ class Params:
     """Section `synthesize` of params.yaml.
 
     Attributes:
+        multiple: share of the plan's images that is made; 0 is no synthesis.
         max_draws: images drawn for each one wanted before a class is given up.
         weight: weight of a synthetic row in the classifier's loss.
         gate: the checks, in order, with their options; a check that is not named here is not made.
+        sampling: for each generator, how images are drawn from it.
     """
 
     seed: Annotated[int, Field(ge=0)]
     weight: Annotated[float, Field(gt=0)]
+    multiple: Annotated[float, Field(ge=0, le=1)]
     max_draws: Annotated[float, Field(ge=1, le=1000)]
     gate: dict[str, dict[str, Any]]
+    sampling: dict[str, dict[str, Any]]
+    fidelity: Compared
 
     @field_validator("gate")
     @classmethod
@@ -52,42 +74,60 @@ class Params:
             check_options("pipeline.gate", name, {name: options}, "params.yaml: synthesize.gate")
         return checks
 
-
-@dataclass
-class Tally:
-    """What became of the draws for one class."""
-
-    wanted: int
-    accepted: int = 0
-    drawn: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
+    @field_validator("sampling")
+    @classmethod
+    def _drawn_so(cls, options: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        generators.check_sampling(options)
+        return options
 
 
 def run(
-    train: Path, generator: Path, folds: Path, plan: Path, out: Path, metrics: Path, table: Path, params: Params
+    train: Path,
+    generator: Path,
+    folds: Path,
+    plan: Path,
+    out: Path,
+    metrics: Path,
+    table: Path,
+    candidates: Path,
+    fidelity: Path,
+    params: Params,
 ) -> None:
-    """Writes the accepted images; `metrics` and `table` say what was refused, and which classes fell short."""
+    """Writes the accepted images.
+
+    Args:
+        metrics, table: what was refused, and which classes fell short.
+        candidates: why each image was refused, and what was measured of it.
+        fidelity: how like real images the accepted ones are.
+
+    Raises:
+        UserError: a folder holds no generator or no fold classifiers, or no `sampling` is given for the generator.
+    """
     real, planned = Dataset.open(train), plans.read(plan)
     model = load_generator(generator)
+    how = recipe.of(model, generator, real.class_names, params.sampling)
     reference = _reference(real, folds)
-    tallies = {name: Tally(planned[name].synthesize) for name in real.class_names}
+    tallies = {name: Tally(round(params.multiple * planned[name].synthesize)) for name in real.class_names}
+    start = time.monotonic()
     with (
         new_folder(out) as folder,
         ShardWriter(folder, real.class_names) as writer,
         bar("synthesize", sum(tally.wanted for tally in tallies.values()), "image") as shown,
     ):
-        for label, tally in enumerate(tallies.values()):
-            for row in _accepted(label, tally, model, reference, params):
+        recipe.write(folder, how)
+        for label, name in enumerate(real.class_names):
+            for row in _accepted(label, name, tallies[name], model, reference, how, params):
                 writer.add(row)
                 shown.update()
-    write_json(metrics, _summary(tallies))
-    with new_file(table) as temporary:
-        _table(tallies, list(params.gate)).to_csv(temporary, index=False)
-    for name, tally in tallies.items():
-        if tally.accepted < tally.wanted:
-            log(f"synthesize: class {name!r} falls short: {tally.accepted} of {tally.wanted} after {tally.drawn} draws")
-    total = sum((tally.refused for tally in tallies.values()), Counter[str]())
-    log(f"synthesize: {sum(tally.accepted for tally in tallies.values())} accepted, refused: {dict(total) or 'none'}")
+    pace.record("synthesize", sum(tally.accepted for tally in tallies.values()), time.monotonic() - start)
+    judgeable = {real.class_names[label] for label in reference.judgeable_classes}
+    unjudged = [name for name, tally in tallies.items() if tally.drawn and name not in judgeable]
+    write_json(metrics, outcome.summary(tallies, unjudged))
+    ids = real.frame(["id"])["id"].tolist()
+    _write(outcome.candidates(tallies.values(), ids), candidates)
+    _write(outcome.outcomes(tallies, list(params.gate)), table)
+    _write(outcome.fidelity(tallies), fidelity)
+    _tell(tallies, unjudged)
 
 
 def load_generator(folder: Path) -> Generator:
@@ -116,61 +156,68 @@ def _reference(real: Dataset, folder: Path) -> Reference:
     return Reference(store.images(), store.labels, folds, [load(folder, name) for name in names], real.num_classes)
 
 
-def _accepted(label: int, tally: Tally, model: Generator, reference: Reference, params: Params) -> Iterator[Row]:
+def _accepted(
+    label: int, name: str, tally: Tally, model: Generator, reference: Reference, how: Recipe, params: Params
+) -> Iterator[Row]:
     """Rows of one class until its quota is filled or its draws are used up; draw k has a seed of its own."""
     limit = int(tally.wanted * params.max_draws)
+    kept: Pictures | None = None
+    features = []
     while tally.accepted < tally.wanted and tally.drawn < limit:
-        numbers = range(tally.drawn, min(tally.drawn + DRAW, limit))
+        numbers = range(tally.drawn, min(tally.drawn + MICRO_BATCH, limit))
         seeds = np.array([derive(params.seed, label, number) for number in numbers], dtype=np.int64)
         labels = np.full(len(seeds), label, dtype=np.int64)
-        images = to_uint8(model.sample(labels, seeds))
-        measures = reference.measure(images, labels)
+        images = recipe.draw(model, labels, seeds, how)
+        measures = reference.measure(images, labels, kept)
         passed, reasons = judge(measures, reference, params.gate)
+        places = np.flatnonzero(passed)[: tally.wanted - tally.accepted]
+        filled = len(places) == tally.wanted - tally.accepted
+        tally.count(name, seeds, reasons[: places[-1] + 1 if filled else len(seeds)].tolist(), measures)
+        new = measures.pictures.take(places)
+        kept = new if kept is None else kept.joined(new)
+        features.append(measures.features[:, places])
         quality = reference.quality(measures)
-        for place in range(len(seeds)):
-            if tally.accepted == tally.wanted:
-                break
-            tally.drawn += 1
-            if not passed[place]:
-                tally.refused[str(reasons[place])] += 1
-                continue
-            tally.accepted += 1
-            pixels = images[place, 0] if images.shape[1] == 1 else images[place].transpose(1, 2, 0)
-            yield make_row(
-                np.ascontiguousarray(pixels),
-                label,
-                path=f"synthetic/{label}/{seeds[place]}.png",
-                origin="synthetic",
-                seed=int(seeds[place]),
-                weight=params.weight,
-                quality=float(quality[place]),
-            )
+        for place in places:
+            yield _row(images[place], label, int(seeds[place]), float(quality[place]), params.weight)
+    if tally.accepted:
+        tally.fidelity = _fidelity(label, reference, torch.cat(features, dim=1), params)
 
 
-def _summary(tallies: dict[str, Tally]) -> dict[str, Any]:
-    accepted = sum(tally.accepted for tally in tallies.values())
-    drawn = sum(tally.drawn for tally in tallies.values())
-    return {
-        "accepted": accepted,
-        "drawn": drawn,
-        "refused_share": round(1 - accepted / drawn, 6) if drawn else 0.0,
-        "short": [name for name, tally in tallies.items() if tally.accepted < tally.wanted],
-        "classes": {
-            name: {
-                "wanted": tally.wanted,
-                "accepted": tally.accepted,
-                "drawn": tally.drawn,
-                "refused": dict(sorted(tally.refused.items())),
-            }
-            for name, tally in tallies.items()
-        },
-    }
+def _row(image: npt.NDArray[np.uint8], label: int, seed: int, quality: float, weight: float) -> Row:
+    pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+    return make_row(
+        np.ascontiguousarray(pixels),
+        label,
+        path=f"synthetic/{label}/{seed}.png",
+        origin="synthetic",
+        seed=seed,
+        weight=weight,
+        quality=None if np.isnan(quality) else quality,
+    )
 
 
-def _table(tallies: dict[str, Tally], checks: list[str]) -> pd.DataFrame:
-    rows = [
-        {"class": name, "outcome": outcome, "images": count}
-        for name, tally in tallies.items()
-        for outcome, count in [("accepted", tally.accepted), *((check, tally.refused[check]) for check in checks)]
-    ]
-    return pd.DataFrame(rows, columns=["class", "outcome", "images"])
+def _fidelity(label: int, reference: Reference, features: Tensor, params: Params) -> estimate.Fidelity:
+    most = params.fidelity.max_images
+    real = [left_out[:most] for left_out in reference.left_out(label)]
+    synthetic = [one.double().numpy() for one in features[:, :most]]
+    return estimate.fidelity(real, synthetic, params.fidelity.num_resamples, derive(params.seed, label, "fidelity"))
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    with new_file(path) as temporary:
+        if path.suffix == ".parquet":
+            table.to_parquet(temporary, index=False)
+        else:
+            table.to_csv(temporary, index=False)
+
+
+def _tell(tallies: dict[str, Tally], unjudged: list[str]) -> None:
+    for name in unjudged:
+        log(f"synthesize: no fold classifier saw class {name!r}; its images are only compared with others")
+    for name, tally in tallies.items():
+        if tally.accepted < tally.wanted:
+            check, images = tally.refused.most_common(1)[0]
+            short = f"{tally.accepted} of {tally.wanted} after {tally.drawn} draws; {check} refused {images}"
+            log(f"synthesize: class {name!r} falls short: {short}")
+    total = sum((tally.refused for tally in tallies.values()), Counter[str]())
+    log(f"synthesize: {sum(tally.accepted for tally in tallies.values())} accepted, refused: {dict(total) or 'none'}")

@@ -129,7 +129,7 @@ def run(
 
 
 def write_sheet(path: Path, num_classes: int, model: nn.Module) -> None:
-    """Samples of the first classes, a row each, as a PNG."""
+    """Samples of the first classes, drawn in the generator's own default way, a row each, as a PNG."""
     shown = min(num_classes, SHEET_CLASSES)
     labels, seeds = np.repeat(np.arange(shown), SHEET_IMAGES), np.tile(np.arange(SHEET_IMAGES), shown)
     images = to_uint8(model.sample(labels, seeds))  # type: ignore[operator]

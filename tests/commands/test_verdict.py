@@ -8,7 +8,7 @@ import pytest
 from pipeline.__main__ import main
 from pipeline.atomic import write_json
 from pipeline.commands import verdict
-from pipeline.metrics.summary import ARMS, Settings, summarise
+from pipeline.metrics.summary import APART, ARMS, Settings, summarise
 from pipeline.report.arms import ClassRow, Figure
 
 
@@ -18,7 +18,7 @@ def write_results(
     """Two seeds; in every class arm k is right on `right[k]` of the test images. Returns the command's options."""
     labels = np.repeat(np.arange(len(names)), num_test)
     probs = {}
-    for arm, hits in zip(ARMS, right, strict=True):
+    for arm, hits in zip((*ARMS, *APART)[: len(right)], right, strict=True):
         predicted = np.where(np.tile(np.arange(num_test), len(names)) < hits, labels, (labels + 1) % len(names))
         probs[arm] = np.eye(len(names))[np.stack([predicted, predicted])]
     settings = Settings(num_resamples=6000, seed=0, max_class_loss=0.05, min_test_images=10, many_above=9, few_up_to=3)
@@ -60,6 +60,20 @@ def test_marks_and_missing_report(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert printed.rstrip().endswith("(not made yet)")
     assert main(write_results(tmp_path, ["a", "b"], num_test=9, right=(4, 4, 4, 8))) == 0
     assert "* has too few test images to be judged" in capsys.readouterr().out
+
+
+def test_an_arm_apart_is_a_note_that_fits_and_not_a_column(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(write_results(tmp_path, ["a", "b"], right=(8, 9, 12, 16, 10))) == 0
+    table, _, rest = capsys.readouterr().out.partition("2 training seeds")
+    assert "50.0" not in table
+    note = " ".join(rest.partition("SHIP")[0].split())
+    assert "Feature-space completion, apart from the verdict: 50.0 (" in note
+    assert "+10.0 (" in note.partition("over cross-entropy")[0]
+    assert "+5.0 (" in note.partition("over cross-entropy")[2].partition("over Balanced Softmax")[0]
+    assert all(len(line) <= 80 for line in rest.partition("Report:")[0].splitlines())
 
 
 def test_many_classes_are_cut_and_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The gate's measures by hand: a network whose features are the two pixels of an image."""
+"""The gate's measures and checks by hand: networks whose features are the two pixels of an image."""
 
 from typing import Any
 
@@ -10,17 +10,15 @@ from torch import Tensor, nn
 from pipeline import gate
 from pipeline.backbones import Network
 from pipeline.errors import UserError
-from pipeline.gate import Reference
+from pipeline.gate import Measures, Reference
+from pipeline.gate._usual import Usual
 
 # Class 0 points right, class 1 up: (1, 0), (0.8, 0.6); (0, 1), (0.6, 0.8).
 PIXELS = [(100, 0), (80, 60), (0, 100), (60, 80)]
 LABELS = np.array([0, 0, 1, 1])
 FOLDS = np.array([0, 1, 0, 1])
-CHECKS: dict[str, dict[str, Any]] = {
-    "nearest_prototype": {"min_share": 0.5},
-    "prototype_distance": {"quantile": 0.9},
-    "near_copy": {"quantile": 0.02},
-}
+NINETEEN = np.arange(1.0, 20)  # of one class: the quantile q is 20 q
+ZEROS = np.zeros(19, np.int64)
 
 
 class TwoPixels(nn.Module):
@@ -28,6 +26,15 @@ class TwoPixels(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return images.flatten(1) * 255
+
+
+def network(num_classes: int, scale: float = 0.1) -> Network:
+    """Logits are `scale` times the pixels: class 0 the first, class 1 the second, others 0."""
+    made = Network(TwoPixels(), 2, num_classes)
+    weight = torch.zeros(num_classes, 2)
+    weight[0, 0] = weight[1, 1] = scale
+    made.head.weight, made.head.bias = nn.Parameter(weight), nn.Parameter(torch.zeros(num_classes))
+    return made
 
 
 def pictures(pixels: list[tuple[int, int]]) -> np.ndarray:
@@ -40,25 +47,45 @@ def make(
     folds: np.ndarray = FOLDS,
     num_classes: int = 2,
 ) -> Reference:
-    networks = [Network(TwoPixels(), 2, num_classes) for _ in range(2)]
-    return Reference(pictures(pixels), labels, folds, networks, num_classes)
+    return Reference(pictures(pixels), labels, folds, [network(num_classes) for _ in range(2)], num_classes)
+
+
+def reasons(reference: Reference, measures: Measures, **checks: dict[str, Any]) -> list[str]:
+    passed, found = gate.judge(measures, reference, checks)
+    assert passed.tolist() == [reason == "" for reason in found]
+    return found.tolist()
+
+
+# ------------------------------------------------------------ measures
 
 
 def test_distances_of_real_images_are_those_to_prototypes_without_them() -> None:
     # Without fold 0 the prototypes are (0.8, 0.6) and (0.6, 0.8), without fold 1 (1, 0) and (0, 1): 1 - 0.8 each time.
-    assert make().out_of_fold == pytest.approx([0.2] * 4, abs=1e-6)
+    assert make().distance == pytest.approx([0.2] * 4, abs=1e-6)
 
 
 def test_a_prototype_is_the_normalised_mean_of_normalised_features() -> None:
     # Fold 1 leaves (1, 0) and (0.6, 0.8) for class 0: mean (0.8, 0.4), normalised (2, 1) / sqrt 5.
     reference = make([(10, 0), (60, 80), (50, 50), (0, 9)], np.array([0, 0, 0, 1]), np.array([0, 0, 1, 0]))
     assert reference._prototypes[1][0].numpy() == pytest.approx(np.array([2, 1]) / np.sqrt(5), abs=1e-5)
-    assert reference.out_of_fold[2] == pytest.approx(1 - 3 / np.sqrt(10), abs=1e-5)
+    assert reference.distance[2] == pytest.approx(1 - 3 / np.sqrt(10), abs=1e-5)
 
 
-def test_distances_between_real_images_are_root_mean_squares_of_pixels() -> None:
+def test_each_real_image_s_nearest_other_one() -> None:
     # (100, 0) - (80, 60) = (20, -60): sqrt(4000 / 2); (80, 60) - (60, 80): sqrt(800 / 2) = 20
-    assert make().copy_distance == pytest.approx([np.sqrt(2000), 20, np.sqrt(2000), 20], abs=1e-3)
+    copied = make().copied
+    assert copied.row.tolist() == [1, 3, 3, 1]
+    assert copied.pixel == pytest.approx([np.sqrt(2000), 20, np.sqrt(2000), 20])
+    assert copied.feature == pytest.approx([0.2, 1 - 0.96, 0.2, 1 - 0.96], abs=1e-6)
+
+
+def test_surprise_is_the_cross_entropy_of_left_out_images() -> None:
+    # Logits of (100, 0): (10, 0); of (80, 60): (8, 6); the same upside down for class 1.
+    surprise = np.log1p(np.exp([-10.0, -2, -10, -2]))
+    assert make().surprise == pytest.approx(surprise, abs=1e-6)
+    measures = make().measure(pictures([(80, 60), (80, 60)]), np.array([0, 1]))
+    assert measures.surprise == pytest.approx(np.log1p(np.exp([-2.0, 2])), abs=1e-6)
+    assert measures.agreement.tolist() == [1, 0]
 
 
 def test_candidates_by_hand() -> None:
@@ -66,89 +93,198 @@ def test_candidates_by_hand() -> None:
     assert measures.distance == pytest.approx([(0.2 + 0) / 2, (0.04 + 0.4) / 2, (0.2 + 0) / 2], abs=1e-6)
     assert measures.own_share.tolist() == [1, 0, 1]
     # the third: (0, 30) to (60, 80) is (60, 50), to (0, 100) it is (0, 70): sqrt(4900 / 2)
-    assert measures.copy_distance == pytest.approx([0, 0, 70 / np.sqrt(2)], abs=0.1)
+    assert measures.copied.row.tolist() == [0, 1, 2]
+    assert measures.copied.pixel == pytest.approx([0, 0, 70 / np.sqrt(2)])
+    assert measures.copied.feature == pytest.approx([0, 0, 0], abs=1e-6)
 
 
 def test_the_folds_may_disagree() -> None:
-    # (0.75, 0.66) is nearer to (0.8, 0.6) than to (0.6, 0.8), and to (1, 0) than to (0, 1); turned a bit they part.
+    # (0.87, 0.49) is nearer to (0.9, 0.43) than to (0.6, 0.8), and to (0.8, 0.6) than to (1, 0): the folds part.
     images = [(80, 60), (100, 0), (60, 80), (90, 43)]
-    reference = make(
-        images, LABELS, FOLDS
-    )  # without fold 0: (1, 0), (0.9, 0.43); without fold 1: (0.8, 0.6), (0.6, 0.8)
-    measures = reference.measure(pictures([(90, 50)]), np.array([0]))
+    measures = make(images).measure(pictures([(90, 50)]), np.array([0]))
     assert measures.own_share.tolist() == [0.5]
 
 
-def test_each_check_s_limit_by_hand() -> None:
+def test_figures_see_a_class_s_images_by_the_classifier_that_left_them_out() -> None:
+    zero, one = make().left_out(0)
+    assert zero == pytest.approx(np.array([[1.0, 0]]))
+    assert one == pytest.approx(np.array([[0.8, 0.6]]), abs=1e-6)
+    assert [len(features) for features in make().left_out(7)] == [0, 0]
+
+
+def test_quality_is_the_share_of_real_images_that_lie_no_nearer() -> None:
     reference = make()
-    candidates = [(100, 20), (80, 60), (110, 60), (200, 0), (50, 250)]
-    measures = reference.measure(pictures(candidates), np.array([0, 1, 0, 0, 0]))
-    # Nearest prototype: the 2nd lies with class 0, the last with class 1.
-    # Distances to the own one: the others lie within the limit, 0.2.
-    # Distances between nearest real images are 20, 20, 44.7, 44.7; the 2 % quantile is 20, the median 32.4.
-    # To the nearest real one: the 1st (0, 20), 14.1; the 3rd (30, 0), 21.2; the 4th (100, 0), 70.7.
-    passed, reasons = gate.judge(measures, reference, CHECKS)
-    assert reasons.tolist() == ["near_copy", "nearest_prototype", "", "", "nearest_prototype"]
-    assert passed.tolist() == [reason == "" for reason in reasons]
-    for quantile in (0.5, 1.0):
-        _, reasons = gate.judge(measures, reference, {"near_copy": {"quantile": quantile}})
-        assert reasons.tolist() == ["near_copy"] * 3 + ["", ""]
-    # Of the last, (0.196, 0.981): 1 - 0.745 and 1 - 0.196, in the mean 0.53.
-    assert measures.distance[4] == pytest.approx(0.529, abs=1e-3)
-    _, reasons = gate.judge(measures, reference, {"prototype_distance": {"quantile": 1.0}})
-    assert reasons[[2, 3, 4]].tolist() == ["", "", "prototype_distance"]
-    assert gate.judge(measures, reference, {})[0].all()
+    reference.usual_distance = Usual(NINETEEN / 100, ZEROS)
+    measures = reference.measure(pictures([(100, 0), (0, 100), (80, 60)]), np.array([0, 0, 0]))
+    assert measures.distance == pytest.approx([0.1, 0.7, 0.1], abs=1e-6)
+    measures.distance[:] = [0.1, 0.7, np.nan]
+    assert reference.quality(measures)[:2] == pytest.approx([0.5, 0])
+    assert np.isnan(reference.quality(measures)[2])
+
+
+def test_a_class_with_one_image_is_measured_by_the_folds_that_saw_it() -> None:
+    reference = make([*PIXELS, (70, 70)], np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 1, 0]), num_classes=3)
+    assert np.isnan(reference.distance[4])
+    assert np.isnan(reference.surprise[4])
+    assert reference.judgeable_classes.tolist() == [0, 1, 2]
+    measures = reference.measure(pictures([(30, 30), (100, 0)]), np.array([2, 2]))
+    assert measures.distance == pytest.approx([0, 1 - np.sqrt(0.5)], abs=1e-6)  # fold 1 only
+    assert measures.own_share.tolist() == [1, 0]
+    assert reasons(reference, measures, nearest_prototype={"min_share": 0.5}) == ["", "nearest_prototype"]
+
+
+def test_a_class_in_one_fold_is_seen_by_the_others_alone() -> None:
+    reference = make(folds=np.array([0, 1, 0, 0]))  # class 1 lies in fold 0: its classifier never saw it
+    assert reference.judgeable_classes.tolist() == [0, 1]
+    assert np.isnan(reference.distance[[2, 3]]).all()
+
+
+def test_a_class_that_no_fold_saw_is_only_compared_with_images() -> None:
+    reference = make(num_classes=3)
+    assert reference.judgeable_classes.tolist() == [0, 1]
+    measures = reference.measure(pictures([(200, 200), (100, 0)]), np.array([2, 2]))
+    assert np.isnan([measures.distance, measures.own_share, measures.surprise, measures.agreement]).all()
+    judged = {
+        "near_copy": {"quantile": 0.02},
+        "nearest_prototype": {"min_share": 1.0},
+        "confidence": {"min_agreement": 1.0, "quantile": 0.5},
+        "prototype_distance": {"lower": 0.4, "upper": 0.6},
+    }
+    assert reasons(reference, measures, **judged) == ["", "near_copy"]
+
+
+def test_one_real_image_is_all_there_is() -> None:
+    reference = make([(100, 0)], np.array([0]), np.array([0]), num_classes=2)
+    measures = reference.measure(pictures([(90, 0), (100, 0), (0, 100)]), np.array([0, 0, 1]))
+    checks = {
+        "near_copy": {"quantile": 0.02},
+        "unlike_real": {"quantile": 0.99},
+        "nearest_prototype": {"min_share": 0.5},
+        "confidence": {"min_agreement": 0.5, "quantile": 0.05},
+        "prototype_distance": {"lower": 0.05, "upper": 0.95},
+        "near_duplicate": {"quantile": 0.02},
+    }
+    assert reasons(reference, measures, **checks) == ["", "near_copy", ""]
+
+
+def test_measuring_leaves_the_networks_as_they_are() -> None:
+    made = Network(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(2)), 2, 2).train()
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    Reference(pictures(PIXELS), LABELS, FOLDS, [made, made], 2).measure(pictures(PIXELS), LABELS)
+    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
+
+
+# ------------------------------------------------------------ checks, each at its limit
+
+
+def test_prototype_distance_refuses_what_is_further_and_what_is_nearer() -> None:
+    reference = make()
+    reference.usual_distance = Usual(NINETEEN / 100, ZEROS)
+    measures = reference.measure(pictures([(1, 0)] * 5), np.zeros(5, np.int64))
+    measures.distance[:] = [0.0099, 0.0101, 0.0999, 0.1899, 0.1901]
+    check = "prototype_distance"
+    assert reasons(reference, measures, prototype_distance={"lower": 0.05, "upper": 0.95}) == [check, "", "", "", check]
+    assert reasons(reference, measures, prototype_distance={"lower": 0, "upper": 0.5}) == ["", "", "", check, check]
+    assert reasons(reference, measures, prototype_distance={"lower": 0.6, "upper": 1}) == [check, check, check, "", ""]
+
+
+def test_confidence_refuses_what_is_less_sure_than_real_images_or_taken_for_another() -> None:
+    reference = make()
+    reference.usual_surprise = Usual(NINETEEN, ZEROS)
+    measures = reference.measure(pictures([(1, 0)] * 4), np.zeros(4, np.int64))
+    measures.surprise[:], measures.agreement[:] = [18.9, 19.1, 1, 1], [1, 1, 0.5, 0.49]
+    check = "confidence"
+    assert reasons(reference, measures, confidence={"min_agreement": 0.5, "quantile": 0.05}) == ["", check, "", check]
+    assert reasons(reference, measures, confidence={"min_agreement": 0, "quantile": 0}) == [""] * 4
+
+
+def test_nearest_prototype_refuses_below_its_share() -> None:
+    reference = make()
+    measures = reference.measure(pictures([(100, 0), (80, 60), (110, 60)]), np.array([0, 1, 0]))
+    assert reasons(reference, measures, nearest_prototype={"min_share": 0.5}) == ["", "nearest_prototype", ""]
+    assert reasons(reference, measures, nearest_prototype={"min_share": 0.0}) == ["", "", ""]
+
+
+def test_near_copy_asks_for_both_pixels_and_features() -> None:
+    reference = make()
+    reference.usual_pixel = Usual(NINETEEN, ZEROS)
+    reference.usual_feature = Usual(NINETEEN / 100, ZEROS)
+    measures = reference.measure(pictures([(100, 0)] * 4), np.zeros(4, np.int64))
+    measures.copied.pixel[:], measures.copied.feature[:] = [1.9, 2.1, 1.9, 1.9], [0.019, 0.019, 0.021, 0.021]
+    measures.copied.moved[:] = [False, False, False, True]
+    assert reasons(reference, measures, near_copy={"quantile": 0.1}) == ["near_copy", "", "", "near_copy"]
+
+
+def test_unlike_real_refuses_what_is_far_from_every_real_image() -> None:
+    reference = make()
+    reference.usual_pixel = Usual(NINETEEN, ZEROS)
+    measures = reference.measure(pictures([(100, 0)] * 2), np.zeros(2, np.int64))
+    measures.copied.pixel[:] = [18.9, 19.1]
+    assert reasons(reference, measures, unlike_real={"quantile": 0.95}) == ["", "unlike_real"]
+    assert reasons(reference, measures, unlike_real={"quantile": 1.0}) == ["", ""]
+
+
+def test_the_limit_of_a_copy_is_the_lesser_of_the_class_s_and_of_all() -> None:
+    reference = make()
+    labels = np.repeat([0, 1], 10)
+    reference.usual_pixel = Usual(np.repeat([5.0, 50.0], 10), labels)
+    reference.usual_feature = Usual(np.repeat([0.5, 0.05], 10), labels)
+    pixel, feature = reference.copy_limits(np.array([0, 1]), 0.4)
+    assert pixel == pytest.approx([5, 5])
+    assert feature == pytest.approx([0.05, 0.05])
+    pixel, feature = reference.copy_limits(np.array([0, 1]), 0.7)
+    assert pixel == pytest.approx([5, 50])
+    assert feature == pytest.approx([0.5, 0.05])
+
+
+def wide() -> Reference:
+    """Images within 10 grey levels and a cosine distance of 0.1 are duplicates at the quantile of 0.5."""
+    reference = make()
+    reference.usual_pixel = Usual(NINETEEN, ZEROS)
+    reference.usual_feature = Usual(NINETEEN / 100, ZEROS)
+    return reference
+
+
+def test_near_duplicate_keeps_the_first_of_those_that_are_alike() -> None:
+    #          kept     like the 1st  unlike it  like the 2nd alone    like the 1st in pixels, not in features
+    images = [(20, 0), (32, 0), (200, 0), (44, 0), (20, 12)]
+    measures = wide().measure(pictures(images), np.zeros(5, np.int64))
+    assert measures.pictures.small.shape == (5, 1, 1, 2)
+    found = reasons(wide(), measures, near_duplicate={"quantile": 0.5})
+    assert found == ["", "near_duplicate", "", "", ""]
+
+
+def test_near_duplicate_compares_images_of_one_class() -> None:
+    measures = wide().measure(pictures([(20, 0), (20, 0), (21, 0)]), np.array([0, 1, 0]))
+    assert reasons(wide(), measures, near_duplicate={"quantile": 0.5}) == ["", "", "near_duplicate"]
+
+
+def test_near_duplicate_knows_what_was_accepted_before() -> None:
+    reference = wide()
+    before = reference.measure(pictures([(20, 0), (200, 0)]), np.array([0, 1])).pictures
+    measures = reference.measure(pictures([(25, 0), (100, 0), (200, 0)]), np.zeros(3, np.int64), before)
+    assert reasons(reference, measures, near_duplicate={"quantile": 0.5}) == ["near_duplicate", "", ""]
+
+
+def test_an_image_that_was_refused_stands_in_no_other_s_way() -> None:
+    reference = wide()
+    reference.usual_distance = Usual(NINETEEN / 100, ZEROS)
+    measures = reference.measure(pictures([(20, 0), (21, 0)]), np.zeros(2, np.int64))
+    measures.distance[:] = [0.9, 0.1]
+    far, alike = {"lower": 0.05, "upper": 0.95}, {"quantile": 0.5}
+    assert reasons(reference, measures, prototype_distance=far, near_duplicate=alike) == ["prototype_distance", ""]
+
+
+# ------------------------------------------------------------ the judge
 
 
 def test_the_first_check_that_fails_is_the_reason() -> None:
     reference = make()
     measures = reference.measure(pictures([(80, 60)]), np.array([1]))  # a copy, of the other class
-    assert gate.judge(measures, reference, CHECKS)[1].tolist() == ["nearest_prototype"]
-    turned = dict(reversed(CHECKS.items()))
-    assert gate.judge(measures, reference, turned)[1].tolist() == ["near_copy"]
-
-
-def test_quality_is_the_share_of_real_images_that_lie_no_nearer() -> None:
-    reference = make()
-    reference.out_of_fold = np.array([0.1, 0.2, 0.3, np.nan])
-    measures = reference.measure(pictures([(100, 0), (0, 100)]), np.array([0, 0]))
-    assert measures.distance == pytest.approx([0.1, 0.7], abs=1e-6)
-    measures.distance[:] = [0.2, 0.7]
-    assert reference.quality(measures) == pytest.approx([2 / 3, 0])
-
-
-def test_a_class_with_few_images_borrows_the_limit_of_all() -> None:
-    labels = np.repeat([0, 1], [12, 2])
-    reference = make([(90, number) for number in range(12)] + [(0, 9), (5, 9)], labels, np.arange(14) % 2)
-    reference.out_of_fold = np.linspace(0, 1.3, 14)
-    assert reference.usual_distance(0, 1.0) == pytest.approx(1.1)
-    assert reference.usual_distance(1, 1.0) == pytest.approx(1.3)
-    assert reference.usual_distance(0, 0.5) == pytest.approx(0.55)
-
-
-def test_a_class_with_one_image_is_measured_by_the_folds_that_saw_it() -> None:
-    reference = make([*PIXELS, (70, 70)], np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 1, 0]), num_classes=3)
-    assert np.isnan(reference.out_of_fold[4])
-    assert reference.judgeable_classes.tolist() == [0, 1, 2]
-    measures = reference.measure(pictures([(30, 30), (100, 0)]), np.array([2, 2]))
-    assert measures.distance == pytest.approx([0, 1 - np.sqrt(0.5)], abs=1e-6)  # fold 1 only
-    assert measures.own_share.tolist() == [1, 0]
-    assert gate.judge(measures, reference, CHECKS)[1].tolist() == ["", "nearest_prototype"]
-
-
-def test_a_class_that_no_fold_saw_is_judged_by_its_pixels_only() -> None:
-    reference = make(num_classes=3)
-    assert reference.judgeable_classes.tolist() == [0, 1]
-    measures = reference.measure(pictures([(200, 200), (100, 0)]), np.array([2, 2]))
-    assert np.isfinite(measures.distance).all()
-    assert gate.judge(measures, reference, CHECKS)[1].tolist() == ["", "near_copy"]
-
-
-def test_the_same_class_in_one_fold_only_is_no_class_that_a_fold_saw() -> None:
-    folds = np.array([0, 1, 0, 0])
-    reference = make(folds=folds)  # class 1 lies in fold 0: its classifier never saw it, that of fold 1 did
-    assert reference.judgeable_classes.tolist() == [0, 1]
-    assert np.isnan(reference.out_of_fold[[2, 3]]).all()
+    copy, nearer = {"near_copy": {"quantile": 0.02}}, {"nearest_prototype": {"min_share": 0.5}}
+    assert reasons(reference, measures, **copy, **nearer) == ["near_copy"]
+    assert reasons(reference, measures, **nearer, **copy) == ["nearest_prototype"]
+    assert reasons(reference, measures) == [""]
 
 
 def test_an_unknown_check_or_option_is_one_clear_line() -> None:
@@ -156,14 +292,11 @@ def test_an_unknown_check_or_option_is_one_clear_line() -> None:
     measures = reference.measure(pictures(PIXELS), LABELS)
     with pytest.raises(UserError) as caught:
         gate.judge(measures, reference, {"near_copies": {}})
-    known = "near_copy, nearest_prototype, prototype_distance"
+    known = "confidence, near_copy, near_duplicate, nearest_prototype, prototype_distance, unlike_real"
     assert str(caught.value) == f"unknown check 'near_copies'; did you mean 'near_copy'?; known: {known}"
     with pytest.raises(UserError, match=r"^params\.yaml: synthesize\.gate\.near_copy\.quantile should be .*, got 2$"):
         gate.judge(measures, reference, {"near_copy": {"quantile": 2}})
-
-
-def test_measuring_leaves_the_networks_as_they_are() -> None:
-    network = Network(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(2)), 2, 2).train()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    Reference(pictures(PIXELS), LABELS, FOLDS, [network, network], 2).measure(pictures(PIXELS), LABELS)
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    with pytest.raises(UserError) as caught:
+        gate.judge(measures, reference, {"prototype_distance": {"lower": 0.9, "upper": 0.2}})
+    place = "params.yaml: synthesize.gate.prototype_distance"
+    assert str(caught.value) == f"{place}.lower must be less than upper, got 0.9 and 0.2"

@@ -5,10 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import generators
-from pipeline.errors import UserError
-from pipeline.generators.vae import VAE, Params, gaussian_log_likelihood, kl_divergence
-from pipeline.training.batches import Batch
+from pipeline.generators.vae import VAE, Params, Sampling, gaussian_log_likelihood, kl_divergence
 from tests.tiny import bars, batch_of
 
 OPTIONS = {
@@ -16,9 +13,8 @@ OPTIONS = {
     "width": 4,
     "beta": 1.0,
     "kl_warmup": 0.5,
-    "temperature": 1.0,
+    "free_bits": 0.0,
     "bank": 4,
-    "source_style": 0.5,
 }
 
 
@@ -28,17 +24,17 @@ def vae(**changes: Any) -> VAE:
 
 
 def test_divergence_by_hand() -> None:
-    # 1/2 (mu^2 + sigma^2 - 1 - log sigma^2), summed: N(0, 1) has none; N(1, 1) 1/2; N(0, 4) 1/2 (4 - 1 - log 4).
+    # 1/2 (mu^2 + sigma^2 - 1 - log sigma^2): N(0, 1) has none; N(1, 1) 1/2; N(2, 4) 1/2 (4 + 4 - 1 - log 4).
     mu = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 2.0]])
     logvar = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, math.log(4)]])
-    expected = torch.tensor([0.0, 0.5, 0.5 + 0.5 * (4 + 4 - 1 - math.log(4))])
+    expected = torch.tensor([[0.0, 0.0], [0.5, 0.0], [0.5, 0.5 * (4 + 4 - 1 - math.log(4))]])
     torch.testing.assert_close(kl_divergence(mu, logvar), expected)
 
 
 def test_divergence_is_torchs_own() -> None:
     mu, logvar = torch.randn(5, 4, generator=torch.Generator().manual_seed(0)), torch.linspace(-3, 3, 20).view(5, 4)
     normal = torch.distributions.Normal
-    theirs = torch.distributions.kl_divergence(normal(mu, (0.5 * logvar).exp()), normal(0.0, 1.0)).sum(dim=1)
+    theirs = torch.distributions.kl_divergence(normal(mu, (0.5 * logvar).exp()), normal(0.0, 1.0))
     torch.testing.assert_close(kl_divergence(mu, logvar), theirs)
 
 
@@ -64,7 +60,7 @@ def test_the_loss_is_the_negative_bound_with_beta_warmed_up(progress: float, wei
     z = mu + torch.randn_like(mu) * (0.5 * logvar).exp()
     decoded = model.decode(z, batch.labels, batch.domains.float())
     likelihood = gaussian_log_likelihood(batch.images, decoded, model.log_sigma)
-    expected = (weight * kl_divergence(mu, logvar) - likelihood).mean()
+    expected = weight * kl_divergence(mu, logvar).sum(dim=1).mean() - likelihood.mean()
     torch.manual_seed(5)
     torch.testing.assert_close(model.loss("vae", batch, progress), expected)
 
@@ -78,6 +74,17 @@ def test_no_warm_up_means_the_whole_bound_from_the_start() -> None:
         torch.manual_seed(5)
         values.append(model.loss("vae", batch, progress).item())
     assert values[0] == values[1]
+
+
+def test_free_bits_by_hand() -> None:
+    # Divergences of the two dimensions, means over the batch: 2 and 0.1. What is below 0.5 costs 0.5 and has no slope.
+    model = vae(free_bits=0.5, beta=3.0, kl_warmup=0.0)
+    likelihood, values = torch.tensor([-7.0, -9.0]), torch.tensor([[3.0, 0.0], [1.0, 0.2]], requires_grad=True)
+    loss = model.bound(values, likelihood, 1.0)
+    assert loss.item() == pytest.approx(3.0 * (2.0 + 0.5) + 8.0)
+    loss.backward()
+    assert values.grad is not None
+    assert values.grad.tolist() == [[1.5, 0.0], [1.5, 0.0]]
 
 
 def remembering(**changes: Any) -> VAE:
@@ -119,7 +126,7 @@ def test_remembered_images_change_their_class_only() -> None:
 def test_source_style_bounds_how_far_a_sample_goes_to_the_source_domain(
     limit: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = remembering(source_style=limit)
+    model = remembering()
     seen: list[torch.Tensor] = []
     decode = model.decode
 
@@ -128,7 +135,7 @@ def test_source_style_bounds_how_far_a_sample_goes_to_the_source_domain(
         return decode(z, labels, style)
 
     monkeypatch.setattr(model, "decode", record)
-    model.sample(np.full(192, 1), np.arange(192))
+    model.sample(np.full(192, 1), np.arange(192), Sampling(source_style=limit))
     styles = torch.cat(seen)
     assert styles.min() >= 0
     assert 0.9 * limit <= styles.max() <= limit
@@ -150,8 +157,21 @@ def test_a_batch_may_hold_both_domains() -> None:
     assert not torch.equal(target, mixed)
 
 
-@pytest.mark.parametrize("shape", [(1, 10, 10), (3, 8, 9)])
-def test_a_side_that_is_no_multiple_of_4_is_one_clear_line(shape: tuple[int, int, int]) -> None:
-    with pytest.raises(UserError) as caught:
-        generators.create("vae", OPTIONS, shape, 3, 0)
-    assert str(caught.value) == (f"the vae makes images whose sides are multiples of 4, got {shape[2]} x {shape[1]}")
+@pytest.mark.parametrize("temperature", [0.5, 1.0])
+def test_temperature_is_the_spread_of_z(temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, seen = vae(), []
+    decode = model.decode
+
+    def record(z: torch.Tensor, labels: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+        seen.append(z)
+        return decode(z, labels, style)
+
+    monkeypatch.setattr(model, "decode", record)
+    model.sample(np.zeros(1280, dtype=np.int64), np.arange(1280), Sampling(temperature=temperature))
+    assert torch.cat(seen).std().item() == pytest.approx(temperature, rel=0.05)
+
+
+def test_the_flat_layer_stays_small_however_large_the_image() -> None:
+    for side, flat in ((8, 8 * 2 * 2), (64, 32 * 2 * 2), (100, 32 * 4 * 4), (128, 32 * 2 * 2)):
+        model = VAE(Params(**OPTIONS), (3, side, side), num_classes=3)
+        assert model.posterior[0].in_features == flat + 2 * 16

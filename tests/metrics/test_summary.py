@@ -73,6 +73,17 @@ def test_gain_by_hand(summary: dict[str, Any]) -> None:
     assert gain["over_cross_entropy"]["per_class"]["dog"]["detectable"] > 0
 
 
+def test_an_arm_apart_has_its_own_gain_and_changes_no_other_figure(summary: dict[str, Any]) -> None:
+    assert summary["apart"] == {}
+    with_it = summarise(LABELS, NAMES, COUNTS, {**PROBS, "feature_completed": PROBS["augmented"]}, SETTINGS)
+    assert list(with_it["apart"]["feature_completed"]) == ["over_cross_entropy", "over_balanced_softmax"]
+    gain = with_it["apart"]["feature_completed"]["over_cross_entropy"]
+    assert gain["per_class"]["dog"]["mean"] == 0.1  # 24 of 40 beside 20
+    assert gain["balanced_accuracy"]["mean"] == round((0.1 + 0.1 + 0.2) / 3, 6)
+    assert with_it["arms"].pop("feature_completed") == summary["arms"]["augmented"]
+    assert with_it | {"apart": {}} == summary
+
+
 def test_verdict_and_facts(summary: dict[str, Any]) -> None:
     assert summary["verdict"] == "ship"
     assert summary["reason"].startswith("Completed beats both baselines")

@@ -101,8 +101,7 @@ class Chain:
             self.root / "baseline-folds",
             self.plan(name, [0, 4, 8] if wanted is None else wanted),
             self.root / name,
-            self.root / f"{name}.json",
-            self.root / f"{name}.csv",
+            *(self.root / f"{name}.{suffix}" for suffix in ("json", "csv", "parquet", "fidelity.csv")),
             params,
         )
         return self.root / name
@@ -111,7 +110,7 @@ class Chain:
         evaluate.run(
             self.train,
             test or self.test,
-            *(self.root / arm for arm in ("baseline", "arm", "completed")),
+            *(self.root / arm for arm in ("baseline", "arm", "completed", "feature_completed")),
             *(self.root / f"{name}.{suffix}" for suffix in ("json", "headline.json", "recall.csv", "confusion.csv")),
             settings(evaluate.Params, "evaluate", **{"num_resamples": 200, "min_test_images": 5, **changes}),
         )

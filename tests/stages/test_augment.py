@@ -2,11 +2,13 @@ import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from pipeline import pace
 from pipeline.dataset import Dataset, Row
 from pipeline.errors import UserError
 from pipeline.images import decode_png
@@ -196,3 +198,10 @@ def test_what_is_made_of_an_image_does_not_depend_on_the_others(train: Path, tmp
     all_rows = {(row.id, row.seed) for row in run(train, tmp_path / "a").rows() if row.label == 2}
     # The picture of class 2, number 0 is the same one in both; only its class has parents in the second data set.
     assert {(row.id, row.seed) for row in run(alone, tmp_path / "b").rows()} == all_rows
+
+
+def test_the_time_an_image_took_is_noted(train: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([50.0, 54.0])
+    monkeypatch.setattr(augment, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    assert run(train, tmp_path / "a").num_rows == 16
+    assert pace.seconds_for("augment", 16) == pytest.approx(4.0)

@@ -12,12 +12,13 @@ from pipeline.training.transfer import load
 from tests.stages.chain import Chain
 from tests.tiny import NAMES, bars, write
 
-ARMS = ("baseline_cross_entropy", "baseline_balanced_softmax", "augmented", "completed")
+ARMS = ("baseline_cross_entropy", "baseline_balanced_softmax", "augmented", "completed", "feature_completed")
 MODELS = (
     ("baseline", "cross_entropy"),
     ("baseline", "balanced_softmax"),
     ("arm", "balanced_softmax"),
     ("completed", "balanced_softmax"),
+    ("feature_completed", "cross_entropy"),
 )
 
 
@@ -29,6 +30,7 @@ def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chain:
     chain.train_classifier("baseline", chain.train, losses=("cross_entropy", "balanced_softmax"))
     chain.train_classifier("arm", chain.train, chain.augmented)
     chain.train_classifier("completed", chain.train, chain.augmented, recipe={"schedule": {"steps": 40}})
+    chain.train_classifier("feature_completed", chain.train, losses=("cross_entropy",), seed=3)
     return chain
 
 
@@ -74,6 +76,23 @@ def test_the_headline_is_what_runs_are_compared_by(chain: Chain) -> None:
         headline["gain"]["over_balanced_softmax"] == whole["gain"]["over_balanced_softmax"]["balanced_accuracy"]["mean"]
     )
     assert set(headline["balanced_accuracy"]) == set(ARMS)
+
+
+def test_the_arm_that_is_reported_apart_has_gains_of_its_own_and_no_say(chain: Chain) -> None:
+    chain.evaluate()
+    metrics = chain.json("evaluate")
+    apart, arms = metrics["apart"]["feature_completed"], metrics["arms"]
+    assert set(apart) == {"over_cross_entropy", "over_balanced_softmax"}
+    for loss in ("cross_entropy", "balanced_softmax"):
+        means = [arms[arm]["balanced_accuracy"]["mean"] for arm in ("feature_completed", f"baseline_{loss}")]
+        assert apart[f"over_{loss}"]["balanced_accuracy"]["mean"] == pytest.approx(means[0] - means[1], abs=2e-6)
+    (chain.root / "feature_completed").rename(chain.root / "away")
+    chain.train_classifier("feature_completed", chain.train, recipe={"schedule": {"steps": 40}})
+    chain.evaluate("other")
+    other = chain.json("other")
+    assert other["apart"] != metrics["apart"]
+    for key in ("verdict", "reason", "harmed", "gain"):
+        assert other[key] == metrics[key]
 
 
 def test_equal_runs_write_equal_bytes_however_many_workers(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:

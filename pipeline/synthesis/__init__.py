@@ -1,0 +1,1 @@
+"""Synthetic images: how they were made, and what became of all that were drawn."""

@@ -1,0 +1,1 @@
+"""Chooses how much to synthesise, and how, by cross-validation on real training images."""
