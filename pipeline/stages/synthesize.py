@@ -109,22 +109,14 @@ def run(
     reference = _reference(real, folds)
     tallies = {name: Tally(round(params.multiple * planned[name].synthesize)) for name in real.class_names}
     start = time.monotonic()
-    with (
-        new_folder(out) as folder,
-        ShardWriter(folder, real.class_names) as writer,
-        bar("synthesize", sum(tally.wanted for tally in tallies.values()), "image") as shown,
-    ):
+    with new_folder(out) as folder:
         recipe.write(folder, how)
-        for label, name in enumerate(real.class_names):
-            for row in _accepted(label, name, tallies[name], model, reference, how, params):
-                writer.add(row)
-                shown.update()
+        _fill(folder, tallies, model, reference, how, params)
     pace.record("synthesize", sum(tally.accepted for tally in tallies.values()), time.monotonic() - start)
     judgeable = {real.class_names[label] for label in reference.judgeable_classes}
     unjudged = [name for name, tally in tallies.items() if tally.drawn and name not in judgeable]
     write_json(metrics, outcome.summary(tallies, unjudged))
-    ids = real.frame(["id"])["id"].tolist()
-    _write(outcome.candidates(tallies.values(), ids), candidates)
+    _write(outcome.candidates(tallies.values(), real.frame(["id"])["id"].tolist()), candidates)
     _write(outcome.outcomes(tallies, list(params.gate)), table)
     _write(outcome.fidelity(tallies), fidelity)
     _tell(tallies, unjudged)
@@ -154,6 +146,18 @@ def _reference(real: Dataset, folder: Path) -> Reference:
     settings = json.loads((folder / "folds.json").read_text(encoding="utf-8"))
     folds = assign_folds(store.labels, len(names), settings["seed"])
     return Reference(store.images(), store.labels, folds, [load(folder, name) for name in names], real.num_classes)
+
+
+def _fill(
+    folder: Path, tallies: dict[str, Tally], model: Generator, reference: Reference, how: Recipe, params: Params
+) -> None:
+    """Writes the accepted images class by class, and what became of each draw into the tallies."""
+    wanted = sum(tally.wanted for tally in tallies.values())
+    with ShardWriter(folder, tuple(tallies)) as writer, bar("synthesize", wanted, "image") as shown:
+        for label, (name, tally) in enumerate(tallies.items()):
+            for row in _accepted(label, name, tally, model, reference, how, params):
+                writer.add(row)
+                shown.update()
 
 
 def _accepted(
