@@ -58,15 +58,17 @@ def test_cutout_sets_a_rectangle_of_half_the_sides_to_0() -> None:
     torch.manual_seed(0)
     out = cutout(torch.ones(MANY, 2, 8, 12))
     assert torch.equal(out[:, 0], out[:, 1])
-    sizes = set()
+    sizes, ends = set(), set()
     for kept in out[:, 0]:
         rows, columns = torch.nonzero((kept == 0).any(dim=1))[:, 0], torch.nonzero((kept == 0).any(dim=0))[:, 0]
         assert (kept[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == 0).all()
         assert kept.sum() == 96 - len(rows) * len(columns)
         sizes.add((len(rows), len(columns)))
+        ends.add((int(rows[0]), int(rows[-1])))
     assert max(sizes) == (4, 6)
-    assert min(rows for rows, _ in sizes) == 2  # centred on a border, half of it lies outside
     assert min(columns for _, columns in sizes) == 3
+    # From one centred on the upper border, half of it outside, to one centred on the lower border.
+    assert ends == {(0, 1), (0, 2), (0, 3), (1, 4), (2, 5), (3, 6), (4, 7), (5, 7), (6, 7)}
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from pipeline.generators import noise
-from pipeline.generators._unet import Attention, time_features
+from pipeline.generators._unet import Attention, UNet, time_features
 from pipeline.generators.flow import Flow, Params, Sampling, Solver, class_balancing, integrate, squared_error
 from pipeline.training.batches import Batch
 from tests.tiny import bars, batch_of
@@ -204,6 +204,28 @@ def test_time_features_by_hand() -> None:
     values = time_features(torch.tensor([0.0, 0.5]), 4)
     expected = [[0, 0, 1, 1], [math.sin(0.5), math.sin(500), math.cos(0.5), math.cos(500)]]
     torch.testing.assert_close(values, torch.tensor(expected), atol=1e-4, rtol=0)
+
+
+def test_fine_detail_takes_the_short_way() -> None:
+    torch.manual_seed(0)
+    network, told = UNet(1, [(8, 8), (4, 4)], 4, 8, dropout=0.0).eval(), torch.zeros(1, 8)
+    torch.nn.init.normal_(network.exit[-1].weight)
+    for parameter in network.grow.parameters():  # nothing comes up from below
+        torch.nn.init.zeros_(parameter)
+    one, other = (network(torch.full((1, 1, 8, 8), value), told) for value in (0.0, 1.0))
+    assert not torch.equal(one, other)
+
+
+def test_dropout_hides_features_in_training_only() -> None:
+    images, t = batch(2), torch.tensor([0.5, 0.5])
+    model = flow(dropout=0.5)
+    torch.nn.init.normal_(model.network.exit[-1].weight)
+    for block in (model.network.down[0], model.network.up[0]):
+        torch.nn.init.normal_(block.second.weight)
+    for training in (True, False):
+        model.train(training)
+        one, other = (model.velocity(images.images, t, images.labels, torch.zeros(2)) for _ in range(2))
+        assert torch.equal(one, other) != training
 
 
 def test_attention_is_torchs_own() -> None:
