@@ -54,7 +54,7 @@ def test_a_pod_becomes_kubernetes_own_object(placements: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("gpus: {queue: a}", "unknown kind or stage 'gpus'; known: analyze_bias, augment, cpu, "),
+        ("gpus: {queue: a}", "unknown kind or stage 'gpus'; known: analyze_bias, augment, complete_features, cpu, "),
         ("gpu: {que: a}", "gpu has 'que'; accepted: queue, pool, executor, pod"),
         ("gpu: {queue: 3}", r"gpu\.queue must be a str, got 3"),
         ("gpu: fast", "gpu must map some of queue, pool, executor, pod to values, got 'fast'"),
