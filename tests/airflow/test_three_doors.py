@@ -97,7 +97,7 @@ def test_a_run_is_handed_over_and_promoted_once_a_person_approves(airflow: Airfl
     [
         ("train_classifier__seeds", 0, "0 is less than the minimum of 1"),
         ("train_classifier__seeds", "three", "'three' is not of type 'integer'"),
-        ("train_generator__name", "vea", "'vea' is not one of ['vae']"),
+        ("train_generator__name", "vea", "'vea' is not one of ['flow', 'gan', 'vae']"),
         ("ingest__source", "", "'' should be non-empty"),
     ],
 )
