@@ -1,7 +1,7 @@
 """Differentiable augmentation (Zhao et al. 2020): what a discriminator sees, of real and made images alike.
 
 The generator learns through it and is not led to make augmented images, and few real images last longer. Strengths are
-the paper's (appendix). Each function takes float [N, C, H, W] in [-1, 1] and draws for each image.
+the authors'. Each function takes float [N, C, H, W] in [-1, 1] and draws for each image.
 """
 
 from collections.abc import Iterable

@@ -158,7 +158,7 @@ def squared_error(a: Tensor, b: Tensor) -> Tensor:
 def class_balancing(v: Tensor, other: Tensor, t: Tensor, gamma: float = 0.25) -> Tensor:
     """Draws the field of each image's class and that of a class drawn evenly to each other, [N].
 
-    Class-balancing diffusion models (Qin et al. 2023, eq. 9 and algorithm 1) do so with predictions of the noise,
+    Class-balancing diffusion models (Qin et al. 2023) do so with predictions of the noise,
     weighted by how much noise there is, here 1 - t. In x_t = (1 - t) x_0 + t x_1 the predicted noise is x_t - t v: a
     difference of noises is t times that of velocities in this term as in the loss, so their ratio is the paper's.
     """

@@ -18,7 +18,8 @@ from pipeline.generators.gan import (
     truncated,
 )
 from pipeline.training.batches import Batch
-from tests.tiny import bars, batch_of
+from pipeline.training.loop import train
+from tests.tiny import bars, batch_of, schedule
 
 OPTIONS: dict[str, Any] = {
     "noise_dim": 4,
@@ -200,6 +201,17 @@ def test_spectral_normalisation_keeps_every_layer_at_1() -> None:
     for layer in layers:
         assert torch.linalg.matrix_norm(layer.weight.flatten(1), ord=2).item() == pytest.approx(1, abs=0.05)
     assert not any(hasattr(module, "parametrizations") for module in gan().modules())
+
+
+def test_a_spectrally_normalised_gan_is_averaged_and_loaded_like_any_other() -> None:
+    one = batch()
+    model, _ = train(
+        gan(spectral_norm=True), lambda _: one, schedule(steps=3, ema_decay=0.9), seed=0, label="gan", show=False
+    )
+    other = gan(spectral_norm=True, width=4)
+    other.load_state_dict(model.state_dict())
+    told = (one.images, one.labels, one.domains)
+    assert torch.equal(other.eval().discriminator(*told), model.discriminator(*told))  # type: ignore[operator]
 
 
 # ------------------------------------------------------------ drawing
