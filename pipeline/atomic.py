@@ -1,5 +1,6 @@
 """Outputs appear whole or not at all: written beside their place, then renamed into it."""
 
+import glob
 import json
 import os
 import shutil
@@ -53,6 +54,23 @@ def write_json(path: Path, value: Any) -> None:
         ValueError: a number is not finite, which JSON cannot say.
     """
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def remove_left(path: Path) -> None:
+    """Removes what processes that were killed while they wrote `path` have left beside it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        if not _is_running(int(left.name.split(".")[-2])):
+            left.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _beside(path: Path) -> Path:

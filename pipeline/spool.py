@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import intake, source_lock, sources
+from pipeline import code, intake, source_lock, sources
 from pipeline.atomic import new_folder, write_json
 from pipeline.dataset import Codes, Dataset, Records, Row, ShardWriter, read_codes, read_rows
 from pipeline.dataset.cache import cache_folder
@@ -142,20 +142,13 @@ def forget_unused(now: float | None = None) -> None:
 
 
 def _key(*parts: object) -> str:
-    return hashlib.sha256(repr((parts, _code())).encode()).hexdigest()[:32]
+    return hashlib.sha256(repr((parts, code.digest(CODE), _libraries())).encode()).hexdigest()[:32]
 
 
 @cache
-def _code() -> str:
-    """Digest of all code that what is cached depends on."""
-    total = hashlib.sha256()
-    root = Path(__file__).parent
-    for name in CODE:
-        found = sorted((root / name).rglob("*.py")) if (root / name).is_dir() else [root / name]
-        for path in found:
-            total.update(path.read_bytes())
-    total.update(repr([version(library) for library in LIBRARIES]).encode())
-    return total.hexdigest()
+def _libraries() -> list[str]:
+    """Versions of what decodes and encodes."""
+    return [version(library) for library in LIBRARIES]
 
 
 def _open(folder: Path) -> Spool:

@@ -55,3 +55,16 @@ def test_json_is_utf_8_and_only_what_json_can_say(tmp_path: Path) -> None:
         atomic.write_json(out, {"a": float("nan")})
     assert json.loads(out.read_text(encoding="utf-8"))["a"] is None
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_another_writes_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "out[1]"
+    with atomic.new_file(path) as being_written:
+        being_written.write_text("new")
+        left = being_written.with_name(f".{path.name}.{2**22 + 1}.partial")  # no process has so large a number
+        other = being_written.with_name(f".elsewhere.{2**22 + 1}.partial")
+        for file in (left, other):
+            file.write_text("half")
+        atomic.remove_left(path)
+        assert (left.exists(), other.exists(), being_written.exists()) == (False, True, True)
+    assert path.read_text() == "new"

@@ -23,15 +23,16 @@ from pipeline.errors import UserError
 from pipeline.images import encode_png
 from pipeline.params import section
 from pipeline.progress import log
-from pipeline.training import generative, loop
+from pipeline.training import generative
 from pipeline.training.batches import to_uint8
 from pipeline.training.checkpoint import Checkpoint
-from pipeline.training.device import make_fabric, num_devices
+from pipeline.training.device import launch, make_fabric, num_devices
 from pipeline.training.generative import Work
 from pipeline.training.loop import Point
 from pipeline.training.schedule import Schedule
 from pipeline.transforms.policy import Policy
 
+CODE = ("dataset", "generators", "images.py", "seeds.py", "training", "transforms")  # that a checkpoint is of
 SHEET_CLASSES, SHEET_IMAGES = 20, 8
 SHEET_MOMENTS = (0.125, 0.25, 0.5, 1.0)
 
@@ -94,10 +95,9 @@ def run(
     shared = shared and params.source_share > 0
     validated = Dataset.open(val).digest if params.schedule.check_every else None
     depends_on = [params, data.digest, domain.digest if shared else None, validated]
-    checkpoint = Checkpoint(depends_on, [registry.get("pipeline.generators", params.name), loop, generative])
+    checkpoint = Checkpoint(depends_on, CODE)
     options = params.generators[params.name]
-    fresh = generators.create(params.name, options, data.image_shape, data.num_classes, params.seed)
-    start = _start(params.start, fresh)
+    start = _start(params.start, params.name, options, data) if params.start else {}
     moments = sorted({max(1, round(share * params.schedule.steps)) for share in SHEET_MOMENTS})
     sheets = checkpoint.path.with_suffix(".sheets")
     work = Work(
@@ -115,13 +115,13 @@ def run(
         {step: partial(write_sheet, sheets / f"{step:07d}.png", data.num_classes) for step in moments},
     )
     fabric = make_fabric(params.schedule.precision, num_devices())
-    trained = fabric.launch(partial(generative.fit, work, checkpoint))
+    trained = launch(fabric, partial(generative.fit, work, checkpoint))
     _save(out, trained.weights, params.name, options, data)
     with new_folder(samples) as folder:
         for sheet in sorted(sheets.glob("*.png")):
             shutil.copyfile(sheet, folder / sheet.name)
     shutil.rmtree(sheets, ignore_errors=True)
-    last = {point.player: round(point.loss, 6) for point in trained.points[-len(fresh.players()) :]}
+    last = {point.player: round(point.loss, 6) for point in trained.points}  # of each player its last point stays
     images = {"images": data.num_rows, "source_images": domain.num_rows if shared else 0}
     write_json(metrics, {"final_loss": last, "steps": trained.points[-1].step, "started_from": len(start)} | images)
     write_text(curve, _table(trained.points))
@@ -139,10 +139,8 @@ def write_sheet(path: Path, num_classes: int, model: nn.Module) -> None:
     path.write_bytes(encode_png(np.ascontiguousarray(sheet[..., 0] if sheet.shape[2] == 1 else sheet)))
 
 
-def _start(given: Start | None, fresh: nn.Module) -> dict[str, Tensor]:
-    """The weights that fit by name and shape."""
-    if given is None:
-        return {}
+def _start(given: Start, name: str, options: dict[str, Any], data: Dataset) -> dict[str, Tensor]:
+    """The weights that fit the generator to be trained by name and shape."""
     place = f"params.yaml: train_generator.start.weights: {given.weights}"
     try:
         content = given.weights.read_bytes()
@@ -152,8 +150,8 @@ def _start(given: Start | None, fresh: nn.Module) -> dict[str, Tensor]:
     found = hashlib.sha256(content).hexdigest()
     if found != given.sha256:
         raise UserError(f"{place}: its sha256 is {found}, not {given.sha256} as train_generator.start.sha256 says")
-    own = fresh.state_dict()
-    fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    own = generators.create(name, options, data.image_shape, data.num_classes, seed=0).state_dict()
+    fitting = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
     log(f"train_generator: starts from {len(fitting)} of {len(own)} weights of {given.weights}")
     if not fitting:
         raise UserError(f"{place}: none of its {len(weights)} weights fits this generator")

@@ -5,11 +5,10 @@ everything that the training depends on: a retry of the same work resumes, other
 """
 
 import hashlib
-import inspect
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pipeline.atomic import new_file
+from pipeline import code
+from pipeline.atomic import new_file, remove_left
 from pipeline.progress import log
 
 INTERVAL_S = 30.0
@@ -30,13 +30,13 @@ class Checkpoint:
 
     Args:
         work: what the result depends on, JSON-able: params, data digests, seed.
-        code: modules whose source the result depends on.
+        parts: modules and packages of ours that the result depends on, as `code.digest` takes them.
         interval_s: seconds between two saves.
     """
 
-    def __init__(self, work: Any, code: list[Any], interval_s: float = INTERVAL_S) -> None:
+    def __init__(self, work: Any, parts: Sequence[str], interval_s: float = INTERVAL_S) -> None:
         folder = Path(os.environ.get("COUNTERWEIGHT_CHECKPOINTS") or ".counterweight/checkpoints")
-        text = json.dumps(work, sort_keys=True, default=str) + "".join(inspect.getsource(part) for part in code)
+        text = json.dumps(work, sort_keys=True, default=str) + code.digest(parts)
         self.path = folder / f"{hashlib.sha256(text.encode()).hexdigest()}.safetensors"
         self._interval_s, self._saved_at = interval_s, time.monotonic()
 
@@ -69,6 +69,7 @@ class Checkpoint:
     def remove(self) -> None:
         """Forgets the checkpoint: the training is done."""
         self.path.unlink(missing_ok=True)
+        remove_left(self.path)
 
 
 def _rng_state() -> dict[str, Tensor]:

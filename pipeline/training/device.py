@@ -1,14 +1,19 @@
 """Where tensors live, in which precision and by how many processes and threads they are computed with."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
-from lightning_fabric import Fabric
 
 from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+T = TypeVar("T")
 
 SMALL_PIXELS = 16 * 16
 
@@ -39,12 +44,14 @@ def device() -> torch.device:
         raise UserError(f"COUNTERWEIGHT_DEVICE={name!r} can't be used here: {reason}") from None
 
 
-def make_fabric(precision: Literal["auto", "32", "bf16"] = "32", count: int = 1) -> Fabric:
+def make_fabric(precision: Literal["auto", "32", "bf16"] = "32", count: int = 1) -> "Fabric":
     """The device, or `count` of its kind, each with a process of its own; one model is trained by all of them.
 
     Raises:
         UserError: there are not so many, or they lack the precision.
     """
+    from lightning_fabric import Fabric  # takes half a second, which stages that only ask a network need not wait for
+
     where = device()
     if where.type == "cuda" and count > torch.cuda.device_count():
         raise UserError(f"COUNTERWEIGHT_DEVICES={count}: this machine has {torch.cuda.device_count()} GPUs")
@@ -59,6 +66,25 @@ def make_fabric(precision: Literal["auto", "32", "bf16"] = "32", count: int = 1)
         strategy="auto" if count == 1 else "ddp_spawn",
         precision="bf16-mixed" if lower else "32-true",
     )
+
+
+def launch(fabric: "Fabric", function: Callable[["Fabric"], T]) -> T:
+    """Calls `function` in every process of `fabric`; returns what the first one's returns.
+
+    Raises:
+        UserError: as `function` does, whichever process it runs in.
+    """
+    result: T | UserError = fabric.launch(partial(_caught, function))
+    if isinstance(result, UserError):
+        raise result
+    return result
+
+
+def _caught(function: Callable[["Fabric"], T], fabric: "Fabric") -> T | UserError:
+    try:
+        return function(fabric)
+    except UserError as error:
+        return error
 
 
 def has_bf16(where: torch.device) -> bool:

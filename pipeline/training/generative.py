@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from pipeline import generators
@@ -30,6 +29,9 @@ from pipeline.training.loop import Point, train
 from pipeline.training.schedule import Schedule
 from pipeline.transforms.augmentation import augment_batch
 from pipeline.transforms.policy import Policy
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 REMEMBERED = 1000  # source images of a class that a generator is shown after training
 MEASURED = 2000  # validation images at most
@@ -66,7 +68,7 @@ class Trained(NamedTuple):
     points: list[Point]
 
 
-def fit(work: Work, checkpoint: Checkpoint, fabric: Fabric) -> Trained:
+def fit(work: Work, checkpoint: Checkpoint, fabric: "Fabric") -> Trained:
     """Trains until the schedule ends; killed half-way, the next call goes on from the last checkpoint.
 
     Raises:

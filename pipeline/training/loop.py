@@ -12,12 +12,12 @@ one would have drawn.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -28,6 +28,9 @@ from pipeline.training.batches import Batch
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.device import make_fabric
 from pipeline.training.schedule import Schedule, learning_rate
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 CURVE_POINTS = 200
 
@@ -61,7 +64,7 @@ def train(
     label: str,
     checkpoint: Checkpoint | None = None,
     show: bool = True,
-    fabric: Fabric | None = None,
+    fabric: "Fabric | None" = None,
     validate: Callable[[nn.Module], float] | None = None,
     watch: dict[int, Callable[[nn.Module], None]] | None = None,
 ) -> tuple[nn.Module, list[Point]]:
@@ -82,7 +85,7 @@ def train(
     steps, best = schedule.steps, _Best(schedule, validate) if validate and schedule.check_every else None
     first = fabric.is_global_zero
     with torch.random.fork_rng(), bar(label, steps, "step") if show and first else _Silent() as shown:
-        start = checkpoint.load(run.state() | (best.state(run.result()) if best else {})) if checkpoint else 0
+        start = checkpoint.load(run.state() | (best.state(run.chosen()) if best else {})) if checkpoint else 0
         shown.update(start)
         for step in range(start, steps):
             torch.manual_seed(derive(seed, "step", step, fabric.global_rank))
@@ -92,24 +95,34 @@ def train(
                 run.note(step)
                 shown.set_postfix(run.told(step))
             if watch and first and (seen := watch.get(step + 1)):
-                seen(run.result())
-                run.model.train()
-            if best and (step + 1) % schedule.check_every == 0 and best.is_enough(run.result(), fabric):
+                with asked(run.chosen()) as network:
+                    seen(network)
+            if best and (step + 1) % schedule.check_every == 0 and best.is_enough(run.chosen(), fabric):
                 run.stopped_after = step + 1
                 run.note(step)
                 break
-            run.model.train()
             if checkpoint and first and step + 1 < steps:
-                checkpoint.save_if_due(lambda: run.state() | (best.state(run.result()) if best else {}), step + 1)
+                checkpoint.save_if_due(lambda: run.state() | (best.state(run.chosen()) if best else {}), step + 1)
     if checkpoint and first:
         checkpoint.remove()
-    return (best and best.chosen()) or run.result(), run.points()
+    return ((best and best.chosen()) or run.chosen()).eval(), run.points()
+
+
+@contextmanager
+def asked(network: nn.Module) -> Iterator[nn.Module]:
+    """The network as it is used, without dropout and statistics of a batch; afterwards it trains on as before."""
+    was_training = network.training
+    network.eval()
+    try:
+        yield network
+    finally:
+        network.train(was_training)
 
 
 class _Run:
     """Everything that changes while training."""
 
-    def __init__(self, model: nn.Module, schedule: Schedule, fabric: Fabric, label: str) -> None:
+    def __init__(self, model: nn.Module, schedule: Schedule, fabric: "Fabric", label: str) -> None:
         self.model, self.schedule, self.fabric, self.label = model.train(), schedule, fabric, label
         self.players: dict[str, list[nn.Parameter]] = model.players()  # type: ignore[operator]
         own: Callable[[str], dict[str, Any]] = getattr(model, "optimiser", lambda _player: {})
@@ -175,10 +188,9 @@ class _Run:
                 )
         self.curve[:, step // self.interval] += values
 
-    def result(self) -> nn.Module:
-        """The network to use, ready for use."""
-        chosen = self.average.module if self.average is not None else self.model
-        return chosen.eval()
+    def chosen(self) -> nn.Module:
+        """The network to use: the averaged one, if there is one."""
+        return self.average.module if self.average is not None else self.model
 
     def points(self) -> list[Point]:
         """The curve: the mean loss of each interval."""
@@ -221,9 +233,9 @@ class _Best:
         self.network: nn.Module | None = None
         self._score = torch.tensor([math.inf, 0.0], dtype=torch.float64)  # the best value, measurements since then
 
-    def is_enough(self, network: nn.Module, fabric: Fabric) -> bool:
+    def is_enough(self, network: nn.Module, fabric: "Fabric") -> bool:
         """Measures; whether training should end."""
-        with torch.random.fork_rng(), torch.no_grad():
+        with torch.random.fork_rng(), torch.no_grad(), asked(network):
             value = float(fabric.broadcast(self._validate(network)))
         if value < self._score[0]:
             self.network = deepcopy(network)

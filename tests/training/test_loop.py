@@ -195,7 +195,7 @@ def dies_at(last: int) -> Callable[[int], Batch]:
 
 
 def checkpoint() -> Checkpoint:
-    return Checkpoint({"seed": 3}, [loop], interval_s=0)
+    return Checkpoint({"seed": 3}, ["training/loop.py"], interval_s=0)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.9])
@@ -220,6 +220,47 @@ def test_killed_and_run_again_it_ends_bit_for_bit_the_same(decay: float, last: i
     assert not checkpoint().path.exists()
 
 
+class Moody(Scalar):
+    """Notes whether it is being trained whenever its loss is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moods: list[bool] = []
+
+    def loss(self, player: str, batch: Batch, progress: float) -> Tensor:
+        self.moods.append(self.training)
+        return super().loss(player, batch, progress)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_being_looked_at_measured_and_saved_on_the_way_it_stays_in_training(decay: float) -> None:
+    model, seen = Moody(), []
+    plan = schedule(steps=6, ema_decay=decay, check_every=2)
+
+    def measure(network: nn.Module) -> float:
+        seen.append(network.training)
+        return -float(len(seen))
+
+    result = run(model, plan, checkpoint=checkpoint(), validate=measure, watch={3: lambda n: seen.append(n.training)})
+    assert model.moods == [True] * 6
+    assert seen == [False] * 4
+    assert not result.training
+
+
+def test_the_best_network_is_the_result_and_the_training_ends_when_patience_is_over() -> None:
+    values, weights = iter([3.0, 1.0, 2.0, 1.0, 0.0]), []
+
+    def measure(network: nn.Module) -> float:
+        weights.append(network.w.item())
+        return next(values)
+
+    plan = schedule(steps=10, lr=0.1, check_every=2, patience=2)
+    model, points = train(Scalar(), batch_at, plan, seed=3, label="test", show=False, validate=measure)
+    assert len(weights) == 4  # 1.0 again is no better
+    assert model.w.item() == weights[1]
+    assert points[-1].step == 8
+
+
 def test_a_damaged_checkpoint_is_told_and_the_training_starts_anew(capsys: pytest.CaptureFixture[str]) -> None:
     whole = run(duel(), schedule())
     with pytest.raises(Killed):
@@ -240,5 +281,5 @@ def test_a_damaged_checkpoint_is_told_and_the_training_starts_anew(capsys: pytes
 
 def test_the_interval_between_two_saves_is_kept() -> None:
     with pytest.raises(Killed):
-        run(duel(), schedule(), dies_at(5), checkpoint=Checkpoint({"seed": 3}, [loop], interval_s=60))
+        run(duel(), schedule(), dies_at(5), checkpoint=Checkpoint({"seed": 3}, ["training/loop.py"], interval_s=60))
     assert not checkpoint().path.exists()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import UserError
 from pipeline.training.batches import Batch
-from pipeline.training.device import has_bf16, make_fabric, num_devices
+from pipeline.training.device import has_bf16, launch, make_fabric, num_devices
 from pipeline.training.loop import Point, train
 from pipeline.training.schedule import Schedule
 from tests.tiny import bars, batch_of, schedule
@@ -57,10 +57,20 @@ def test_two_processes_train_as_one_with_the_whole_batch(monkeypatch: pytest.Mon
     plan = schedule(steps=12, batch_size=16, ema_decay=0.9)
     alone, curve = fit(plan)
     monkeypatch.setenv("COUNTERWEIGHT_DEVICES", "2")
-    together, points = make_fabric(count=num_devices()).launch(partial(fit, plan))
+    together, points = launch(make_fabric(count=num_devices()), partial(fit, plan))
     assert_alike(alone, together)
     assert [point.loss for point in points] == pytest.approx([point.loss for point in curve], rel=1e-4)
     assert curve[-1].loss < curve[1].loss
+
+
+def refuse(_: object) -> None:
+    raise UserError("params.yaml: lr is wrong")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_mistake_of_the_user_s_is_one_line_from_other_processes_too(count: int) -> None:
+    with pytest.raises(UserError, match=r"^params\.yaml: lr is wrong$"):
+        launch(make_fabric(count=count), refuse)
 
 
 def test_a_batch_in_four_parts_is_the_same_update() -> None:
