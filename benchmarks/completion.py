@@ -21,8 +21,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
-ROOT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("COUNTERWEIGHT_DATA") or ROOT.parent / "shared" / "data")
+from tests.tiny import DATA, ROOT, merged
+
 SMALL_CIFAR = {
     "ingest": {"source": str(DATA / "cifar10-lt100.zip"), "image_size": 16},
     "ingest_source": {"source": "none"},
@@ -75,15 +75,6 @@ class Trial:
     def json(self, path: str) -> Any:
         """What a stage wrote."""
         return json.loads((self.folder / path).read_text(encoding="utf-8"))
-
-
-def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`values` with `changes`, mappings merged at any depth."""
-    out = dict(values)
-    for key, change in changes.items():
-        both = isinstance(change, dict) and isinstance(out.get(key), dict)
-        out[key] = merged(out[key], change) if both else change
-    return out
 
 
 def _environment() -> dict[str, str]:

@@ -63,8 +63,7 @@ def call(module: types.ModuleType, name: str, arguments: list[str]) -> None:
     params_file = given.pop("params_file")
     hints = get_type_hints(module.run)
     if "params" in hints:
-        content = params.read(params_file)
-        given["params"] = params.build(hints["params"], content.get(name, {}), f"{params_file}: {name}")
+        given["params"] = params.load(hints["params"], params_file, name)
     if "params_file" in hints:
         given["params_file"] = params_file
     module.run(**given)

@@ -79,6 +79,30 @@ def validate(kind: type[T], values: Any, where: str) -> tuple[T | None, list[str
         return None, [_line(place, problems, known) for place, problems in told.items()]
 
 
+def stored(kind: type[T], path: Path, stage: str) -> T:
+    """Reads a `kind` that a stage stored as JSON.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise UserError(f"{path}: is not there; its images were not made by the stage {stage}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: is no JSON ({error})") from None
+    return build(kind, content, str(path))
+
+
+def load(kind: type[T], path: Path, name: str) -> T:
+    """The section `name` of the file.
+
+    Raises:
+        UserError: as `read` and `build`.
+    """
+    return build(kind, read(path).get(name, {}), f"{path}: {name}")
+
+
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """A hint at the nearest known word, or nothing."""
     near = difflib.get_close_matches(str(word), list(known), n=1)

@@ -49,15 +49,32 @@ def check_options(package: str, name: str, options: dict[str, dict[str, Any]], w
     else:
         if name not in options:
             problems.append(f"{where}: has no options for {name!r}; expected a section of that name")
+    problems += option_problems(package, options, where)
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def option_problems(package: str, options: dict[str, Any], where: str, part: str = "Params") -> list[str]:
+    """What is wrong with the options of plug-ins, a line each, against the class `part` of each one's module."""
+    problems = []
     for key, values in options.items():
         try:
             module = get(package, key)
         except UserError as error:
             problems.append(f"{where}.{key}: {error}")
         else:
-            problems += validate(module.Params, values, f"{where}.{key}")[1]
-    if problems:
-        raise UserError("\n".join(problems))
+            problems += validate(getattr(module, part), values, f"{where}.{key}")[1]
+    return problems
+
+
+def known(package: str) -> AfterValidator:
+    """What a field of `Params` that names a plug-in is annotated with."""
+
+    def check(name: str) -> str:
+        get(package, name)
+        return name
+
+    return AfterValidator(check)
 
 
 def checked_options(package: str, chosen: str, where: str) -> AfterValidator:

@@ -55,8 +55,7 @@ def run(
     """
     if parents < 1 or copies < 1:
         raise UserError(f"preview: parents and copies must be at least 1, got {parents} and {copies}")
-    section = params.read(params_file).get("augment", {})
-    settings = params.build(augment.Params, section, f"{params_file}: augment")
+    settings = params.load(augment.Params, params_file, "augment")
     real = Dataset.open(train)
     how = augment.recipe_of(settings, real)
     found = first_rows(real, _labels(real, classes), parents)

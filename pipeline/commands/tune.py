@@ -49,14 +49,17 @@ def run(
     Raises:
         UserError: the plan asks for no synthetic image, an argument is out of range, or a section is wrong.
     """
-    content = sections.read(params_file)
-    kinds = (augment, train_generator, train_classifier, synthesize)
-    names = ("augment", "train_generator", "train_classifier", "synthesize")
-    built = [
-        sections.build(kind.Params, content.get(name, {}), f"{params_file}: {name}")
-        for kind, name in zip(kinds, names, strict=True)
-    ]
-    inputs = Inputs(train, val, source_domain, source, plan, *built)
+    inputs = Inputs(
+        train,
+        val,
+        source_domain,
+        source,
+        plan,
+        sections.load(augment.Params, params_file, "augment"),
+        sections.load(train_generator.Params, params_file, "train_generator"),
+        sections.load(train_classifier.Params, params_file, "train_classifier"),
+        sections.load(synthesize.Params, params_file, "synthesize"),
+    )
     ways = _ways(inputs, multiples, weights, guidances, folds, seeds)
     poor = np.array([planned.synthesize > 0 for planned in plans.read(plan).values()])
     if not poor.any():
@@ -69,7 +72,7 @@ def run(
             for k in range(folds)
         ]
         outcomes = run_jobs(fold.run, jobs, "tune")
-    judged = _judged(outcomes, ways, poor, built[2].seed)
+    judged = _judged(outcomes, ways, poor, inputs.classifier.seed)
     chosen = choose(judged)
     _tell(judged, chosen, outcomes)
     _write(params_file, chosen, inputs.generator.name)

@@ -14,9 +14,8 @@ from pipeline.errors import UserError
 from pipeline.progress import log
 from pipeline.seeds import derive
 from pipeline.stages import augment, train_classifier
-from pipeline.training.classifier import TrainingData, fit
+from pipeline.training.classifier import fit_arm
 from pipeline.training.inference import logits_and_features, recall_by_class
-from pipeline.training.transfer import transfer
 
 
 def run(
@@ -39,9 +38,7 @@ def run(
         UserError: there is no validation image, no magnitude within the limits, or a section is wrong.
     """
     content = sections.read(params_file)
-    how = sections.build(
-        train_classifier.Params, content.get("train_classifier", {}), f"{params_file}: train_classifier"
-    )
+    how = sections.load(train_classifier.Params, params_file, "train_classifier")
     if not Dataset.open(val).num_rows:
         raise UserError(f"{val}: holds no image to judge by; ingest.val_fraction says how many are held out")
     if seeds < 1:
@@ -85,15 +82,11 @@ def val_balanced_accuracy(
     added: Path, seed: int, train: Path, val: Path, source: Path, params: train_classifier.Params
 ) -> float:
     """Mean recall over the classes, on validation images, of one classifier of the augmented arm."""
-    real, more = Dataset.open(train), Dataset.open(added)
-    store = PixelStore(real)
-    network, _ = transfer(source, store.image_shape[0], real.class_names, params.transfer, seed)
-    stored = PixelStore(more) if more.num_rows else None
-    data = TrainingData(store, np.arange(len(store)), stored, params.added)
-    network, _ = fit(network, params.loss, data, params.recipe, seed, "tune_augmentation")
+    how, label = params.transfer, "tune_augmentation"
+    network, _ = fit_arm((train, added), source, how, params.loss, params.recipe, params.added, seed, label)
     held = PixelStore(Dataset.open(val))
     logits, _ = logits_and_features(network, held.images())
-    return float(np.nanmean(recall_by_class(logits, held.labels, real.num_classes)))
+    return float(np.nanmean(recall_by_class(logits, held.labels, Dataset.open(train).num_classes)))
 
 
 def _within_limits(section: dict[str, Any], magnitudes: Sequence[float], where: str) -> dict[float, augment.Params]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pipeline.feature_completion import Ints, Known
 from pipeline.params import section
 from pipeline.seeds import derive
+from pipeline.training.batches import class_balanced_probs
 
 
 @section
@@ -76,7 +77,7 @@ def train(features: Tensor, labels: Ints, num_classes: int, seed: int, params: P
         torch.manual_seed(derive(seed, "weights"))
         model = Velocity(features.shape[1], num_classes, params.width)
     rng = torch.Generator().manual_seed(derive(seed, "training"))
-    chances = torch.from_numpy(np.bincount(labels)[labels] ** -params.class_balance)
+    chances = torch.from_numpy(class_balanced_probs(labels, params.class_balance))
     classes = torch.from_numpy(labels)
     optimiser = torch.optim.AdamW(model.parameters(), lr=params.lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, params.updates)

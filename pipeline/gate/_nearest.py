@@ -90,7 +90,14 @@ class Nearest:
 
     def within(self, pixel: Floats | float, feature: Floats | float) -> Bools:
         """Whether the other image is at most so far in pixels and, unless moved, in features, bool [N]."""
-        return np.asarray((self.pixel <= pixel) & (self.moved | (self.feature <= feature)))
+        return is_within(self.pixel, self.feature, self.moved, pixel, feature)
+
+
+def is_within(
+    pixel: Floats, feature: Floats, moved: Bools, max_pixel: Floats | float, max_feature: Floats | float
+) -> Bools:
+    """Whether images are at most so far from others in pixels and, unless moved, in features."""
+    return np.asarray((pixel <= max_pixel) & (moved | (feature <= max_feature)))
 
 
 def pictures(images: npt.NDArray[np.uint8], features: Tensor, labels: Ints) -> Pictures:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from pipeline.gate import Measures, Reference
-from pipeline.gate._nearest import distances, nearest
+from pipeline.gate._nearest import distances, is_within, nearest
 from pipeline.params import section
 
 
@@ -41,7 +41,7 @@ def _new(measures: Measures, rows: npt.NDArray[np.intp], max_pixel: float, max_f
         same = before.labels == measures.labels[rows[0]]
         kept = ~nearest(candidates, before if same.all() else before.take(same)).within(max_pixel, max_feature)
     pixel, feature, moved = distances(candidates)
-    near = (pixel <= max_pixel) & (moved | (feature <= max_feature))
+    near = is_within(pixel, feature, moved, max_pixel, max_feature)
     for place in range(len(rows)):
         kept[place] &= not (near[:place, place] & kept[:place]).any()
     return kept

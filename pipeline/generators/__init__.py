@@ -25,6 +25,7 @@ KIND = "generator"
 MICRO_BATCH = 64
 NUM_DOMAINS = 2
 MIN_SIDE = 8
+SAMPLING = "params.yaml: synthesize.sampling"
 
 
 class Batch(Protocol):
@@ -92,14 +93,13 @@ def sampling(name: str, options: dict[str, dict[str, Any]]) -> Any:
     Raises:
         UserError: unknown name, no options for it, or wrong ones.
     """
-    where = "params.yaml: synthesize.sampling"
     if name not in options:
-        raise UserError(f"{where}: has no options for {name!r}; expected a section of that name")
+        raise UserError(f"{SAMPLING}: has no options for {name!r}; expected a section of that name")
     try:
         module = registry.get(__name__, name)
     except UserError as error:
-        raise UserError(f"{where}.{name}: {error}") from None
-    return build_params(module.Sampling, options[name], f"{where}.{name}")
+        raise UserError(f"{SAMPLING}.{name}: {error}") from None
+    return build_params(module.Sampling, options[name], f"{SAMPLING}.{name}")
 
 
 def check_sampling(options: dict[str, dict[str, Any]]) -> None:
@@ -108,12 +108,7 @@ def check_sampling(options: dict[str, dict[str, Any]]) -> None:
     Raises:
         UserError: names every problem, a line each.
     """
-    problems = []
-    for name in options:
-        try:
-            sampling(name, options)
-        except UserError as error:
-            problems.append(str(error))
+    problems = registry.option_problems(__name__, options, SAMPLING, part="Sampling")
     if problems:
         raise UserError("\n".join(problems))
 

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from threadpoolctl import threadpool_limits
 
 from pipeline import pace, registry, strategies
-from pipeline.atomic import new_file, new_folder, write_json
+from pipeline.atomic import new_file, new_folder, write_json, write_table
 from pipeline.dataset import Dataset
 from pipeline.dataset.cache import cache_folder
 from pipeline.metrics import bias
@@ -116,8 +116,7 @@ def run(
     write_json(metrics, measures(counts, names, params.effective_number_beta) | _summary(found, params, cost))
     write_json(findings, findings_in_full(found, params.findings))
     for path, content in ((histogram, table), (cues, cue_table(found)), (drift, drift_table(found))):
-        with new_file(path) as temporary:
-            content.to_csv(temporary, index=False)
+        write_table(path, content)
     with new_folder(plots) as folder:
         charts_all.write(folder, found, params.findings, data, table, worth)
     _tell(table, cost, found, params)

@@ -24,7 +24,7 @@ from pipeline.params import section
 from pipeline.progress import log
 from pipeline.seeds import derive
 from pipeline.training.head import Refit, refit
-from pipeline.training.inference import logits_and_features, recall_by_class
+from pipeline.training.inference import logits_and_features, over_seeds, recall_by_class
 from pipeline.training.transfer import load, load_task, save
 
 Ints = npt.NDArray[np.int64]
@@ -51,19 +51,13 @@ class Params:
         dict[str, dict[str, Any]],
         registry.checked_options("pipeline.feature_completion", "name", "params.yaml: complete_features.methods"),
     ]
-    trunk: str
+    trunk: Annotated[str, registry.known("pipeline.losses")]
     seed: Annotated[int, Field(ge=0)]
     few_up_to: Annotated[int, Field(ge=1)]
     many_above: Annotated[int, Field(ge=1)]
     target: Annotated[float, Field(gt=0)]
     samples: Annotated[int, Field(ge=1)]
     head: Refit
-
-    @field_validator("trunk")
-    @classmethod
-    def _known_loss(cls, name: str) -> str:
-        registry.get("pipeline.losses", name)
-        return name
 
     @field_validator("many_above")
     @classmethod
@@ -174,9 +168,7 @@ def _figures(results: list[Result], classes: Ints) -> dict[str, dict[str, float]
     for head in results[0][2]:
         recalls = np.stack([recalls[head][classes] for _, _, recalls in results])
         if not np.isnan(recalls).all():
-            values = np.nanmean(recalls, axis=1)
-            mean, std = round(float(values.mean()), 6), round(float(values.std()), 6)
-            figures[head] = {"mean": mean, "std": std, "seeds": len(values)}
+            figures[head] = over_seeds(np.nanmean(recalls, axis=1))
     return figures
 
 

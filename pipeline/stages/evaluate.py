@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
-from pipeline.atomic import new_file, write_json
+from pipeline.atomic import write_json, write_table
 from pipeline.dataset import Dataset, PixelStore
 from pipeline.errors import UserError
 from pipeline.metrics.classification import confusion_matrices
@@ -62,10 +62,8 @@ def run(
     result = summarise(store.labels, real.class_names, real.class_counts(), probs, Settings(**vars(params)))
     write_json(metrics, result)
     write_json(headline, _headline(result))
-    with new_file(recall) as temporary:
-        _recalls(result).to_csv(temporary, index=False)
-    with new_file(confusion) as temporary:
-        _confusions(probs, store.labels, real.class_names).to_csv(temporary, index=False)
+    write_table(recall, _recalls(result))
+    write_table(confusion, _confusions(probs, store.labels, real.class_names))
     log(f"evaluate: {result['verdict']}: {result['reason']}")
 
 

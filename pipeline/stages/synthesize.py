@@ -9,14 +9,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
 from pipeline import generators, pace
 from pipeline import plan as plans
-from pipeline.atomic import new_file, new_folder, write_json
+from pipeline.atomic import new_folder, write_json, write_table
 from pipeline.dataset import Dataset, PixelStore, Row, ShardWriter, make_row
 from pipeline.errors import UserError
 from pipeline.gate import Pictures, Reference, judge
@@ -116,9 +115,9 @@ def run(
     judgeable = {real.class_names[label] for label in reference.judgeable_classes}
     unjudged = [name for name, tally in tallies.items() if tally.drawn and name not in judgeable]
     write_json(metrics, outcome.summary(tallies, unjudged))
-    _write(outcome.candidates(tallies.values(), real.frame(["id"])["id"].tolist()), candidates)
-    _write(outcome.outcomes(tallies, list(params.gate)), table)
-    _write(outcome.fidelity(tallies), fidelity)
+    write_table(candidates, outcome.candidates(tallies.values(), real.frame(["id"])["id"].tolist()))
+    write_table(table, outcome.outcomes(tallies, list(params.gate)))
+    write_table(fidelity, outcome.fidelity(tallies))
     _tell(tallies, unjudged)
 
 
@@ -205,14 +204,6 @@ def _fidelity(label: int, reference: Reference, features: Tensor, params: Params
     real = [left_out[:most] for left_out in reference.left_out(label)]
     synthetic = [one.double().numpy() for one in features[:, :most]]
     return estimate.fidelity(real, synthetic, params.fidelity.num_resamples, derive(params.seed, label, "fidelity"))
-
-
-def _write(table: pd.DataFrame, path: Path) -> None:
-    with new_file(path) as temporary:
-        if path.suffix == ".parquet":
-            table.to_parquet(temporary, index=False)
-        else:
-            table.to_csv(temporary, index=False)
 
 
 def _tell(tallies: dict[str, Tally], unjudged: list[str]) -> None:

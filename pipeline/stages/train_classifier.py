@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from pipeline import registry
 from pipeline.atomic import write_json, write_text
@@ -17,9 +17,9 @@ from pipeline.engine import run_jobs
 from pipeline.params import section
 from pipeline.progress import log
 from pipeline.seeds import derive
-from pipeline.training.classifier import Added, Recipe, TrainingData, fit
+from pipeline.training.classifier import Added, Recipe, fit_arm
 from pipeline.training.folds import assign_folds
-from pipeline.training.inference import logits_and_features, recall_by_class
+from pipeline.training.inference import logits_and_features, over_seeds, recall_by_class
 from pipeline.training.loop import Point
 from pipeline.training.transfer import How, Task, load_task, save, transfer
 
@@ -34,19 +34,13 @@ class Params:
         folds: classifiers that each leave a part of the real images out; the gate measures with them.
     """
 
-    loss: str
+    loss: Annotated[str, registry.known("pipeline.losses")]
     transfer: How
     seed: Annotated[int, Field(ge=0)]
     seeds: Annotated[int, Field(ge=1, le=100)]
     folds: Annotated[int, Field(ge=2, le=20)]
     recipe: Recipe
     added: Added
-
-    @field_validator("loss")
-    @classmethod
-    def _known_loss(cls, name: str) -> str:
-        registry.get("pipeline.losses", name)
-        return name
 
 
 def run(
@@ -113,14 +107,10 @@ def _train_one(
 ) -> Result:
     """One classifier: its name, network, loss curve and recall of each class on the validation images."""
     real = Dataset.open(train[0])
-    store = PixelStore(real)
-    rows = np.arange(len(store))
+    rows = None
     if left_out is not None:
-        rows = np.flatnonzero(assign_folds(store.labels, params.folds, params.seed) != left_out)
-    added = PixelStore(Dataset.open(*train[1:])) if len(train) > 1 and Dataset.open(*train[1:]).num_rows else None
-    network, _ = transfer(source, store.image_shape[0], real.class_names, params.transfer, seed)
-    data = TrainingData(store, rows, added, params.added)
-    network, points = fit(network, loss, data, params.recipe, seed, name)
+        rows = np.flatnonzero(assign_folds(real.labels, params.folds, params.seed) != left_out)
+    network, points = fit_arm(train, source, params.transfer, loss, params.recipe, params.added, seed, name, rows)
     held = Dataset.open(val)
     recall = np.full(real.num_classes, np.nan)
     if held.num_rows:
@@ -136,10 +126,7 @@ def _summary(arms: list[Result], report: dict[str, list[str]]) -> dict[str, obje
     for name, _, _, recall in arms:
         if not np.isnan(recall).all():
             by_loss.setdefault(name.partition("/")[0], []).append(float(np.nanmean(recall)))
-    figures = {
-        loss: {"mean": round(float(np.mean(values)), 6), "std": round(float(np.std(values)), 6), "seeds": len(values)}
-        for loss, values in by_loss.items()
-    }
+    figures = {loss: over_seeds(values) for loss, values in by_loss.items()}
     return {"val_balanced_accuracy": figures, "weights": {fate: len(names) for fate, names in report.items()}}
 
 

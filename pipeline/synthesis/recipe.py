@@ -1,7 +1,6 @@
 """How a data set's synthetic images were made: kept beside its shards, enough to make each again bit for bit."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -75,13 +74,7 @@ def read(folder: Path, generator: Path) -> Recipe:
         UserError: there is none, it is damaged, or the images were drawn from another generator.
     """
     path = folder / FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise UserError(f"{path}: is not there; its images were not made by the stage synthesize") from None
-    except ValueError as error:
-        raise UserError(f"{path}: is no JSON ({error})") from None
-    recipe = params.build(Recipe, content, str(path))
+    recipe = params.stored(Recipe, path, "synthesize")
     found = fingerprint(generator)
     if found != recipe.generator_sha256:
         raise UserError(f"{path}: its images come from a generator with sha256 {recipe.generator_sha256}, not {found}")

@@ -1,6 +1,8 @@
 """Trains one classifier: the recipe that is the same in every arm; only the data differ."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -11,13 +13,14 @@ from torch import Tensor, nn
 
 from pipeline import losses
 from pipeline.backbones import Network
-from pipeline.dataset import PixelStore
+from pipeline.dataset import Dataset, PixelStore
 from pipeline.params import section
 from pipeline.seeds import derive
 from pipeline.training.batches import Batch, concatenate, epoch_rows, gather
 from pipeline.training.device import device
 from pipeline.training.loop import Point, train
 from pipeline.training.schedule import Schedule
+from pipeline.training.transfer import How, transfer
 from pipeline.transforms.augmentation import augment_batch
 from pipeline.transforms.mixing import Mixing, mix
 from pipeline.transforms.policy import Policy
@@ -138,6 +141,35 @@ def fit(
     trained, points = train(task, batch_at, recipe.schedule, seed=seed, label=label, show=show)
     result: Network = trained.network  # type: ignore[assignment]
     return result, points
+
+
+def fit_arm(
+    train: Sequence[Path],
+    source: Path,
+    how: How,
+    loss: str,
+    recipe: Recipe,
+    added: Added,
+    seed: int,
+    label: str,
+    rows: npt.NDArray[np.int64] | None = None,
+) -> tuple[Network, list[Point]]:
+    """One classifier of an arm, which starts from the source's network.
+
+    Args:
+        train: the real images, then data sets that are added to them.
+        rows: of the real images; all by default.
+    """
+    real, more = Dataset.open(train[0]), Dataset(tuple(train[1:]))
+    store = PixelStore(real)
+    data = TrainingData(
+        store,
+        np.arange(len(store)) if rows is None else rows,
+        PixelStore(more) if more.folders and more.num_rows else None,
+        added,
+    )
+    network, _ = transfer(source, store.image_shape[0], real.class_names, how, seed)
+    return fit(network, loss, data, recipe, seed, label)
 
 
 def _partners(added: Tensor) -> Tensor:

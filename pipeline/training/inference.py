@@ -1,5 +1,7 @@
 """Asks trained classifiers."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -23,6 +25,11 @@ def logits_and_features(
         features.append(deep.cpu())
         logits.append(network.head(deep).cpu())
     return torch.cat(logits), torch.cat(features)
+
+
+def over_seeds(values: Sequence[float] | npt.NDArray[np.float64]) -> dict[str, float]:
+    """Mean and deviation of a figure over as many classifiers."""
+    return {"mean": round(float(np.mean(values)), 6), "std": round(float(np.std(values)), 6), "seeds": len(values)}
 
 
 def recall_by_class(logits: Tensor, labels: npt.NDArray[np.int64], num_classes: int) -> npt.NDArray[np.float64]:

@@ -1,13 +1,11 @@
 """How a data set's augmented images were made: kept beside its shards, enough to make each again bit for bit."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pipeline import params
 from pipeline.atomic import write_json
 from pipeline.dataset import Row
-from pipeline.errors import UserError
 from pipeline.images import Pixels
 from pipeline.params import section
 from pipeline.transforms.augmentation import augment_images
@@ -50,14 +48,7 @@ def read(folder: Path) -> Recipe:
     Raises:
         UserError: there is none, or it is damaged.
     """
-    path = folder / FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise UserError(f"{path}: is not there; its images were not made by the stage augment") from None
-    except ValueError as error:
-        raise UserError(f"{path}: is no JSON ({error})") from None
-    return params.build(Recipe, content, str(path))
+    return params.stored(Recipe, folder / FILE, "augment")
 
 
 def _stored(policy: Policy) -> dict[str, Any]:

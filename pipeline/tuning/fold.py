@@ -13,10 +13,9 @@ from pipeline.atomic import write_json
 from pipeline.dataset import Dataset, PixelStore, Row, ShardWriter
 from pipeline.seeds import derive
 from pipeline.stages import augment, synthesize, train_classifier, train_generator
-from pipeline.training.classifier import TrainingData, fit
+from pipeline.training.classifier import fit_arm
 from pipeline.training.folds import assign_folds
 from pipeline.training.inference import logits_and_features
-from pipeline.training.transfer import transfer
 from pipeline.tuning.choice import Hits, Way
 
 
@@ -132,15 +131,11 @@ def _take(drawn: Path, out: Path, way: Way, planned: dict[str, plans.ClassPlan])
 
 def _hits(added: tuple[Path, ...], kept: Path, held: PixelStore, num_seeds: int, inputs: Inputs) -> Hits:
     """Share of classifiers, trained on real and added images, that are right about each left-out image."""
-    how, real = inputs.classifier, Dataset.open(kept)
-    more = Dataset.open(*added)
-    store, extra = PixelStore(real), PixelStore(more) if more.num_rows else None
-    total = np.zeros(len(held))
+    how, total = inputs.classifier, np.zeros(len(held))
+    train = (kept, *added)
     for number in range(num_seeds):
         seed = derive(how.seed, "tune", number)
-        network, _ = transfer(inputs.source, store.image_shape[0], real.class_names, how.transfer, seed)
-        data = TrainingData(store, np.arange(len(store)), extra, how.added)
-        network, _ = fit(network, how.loss, data, how.recipe, seed, "tune")
+        network, _ = fit_arm(train, inputs.source, how.transfer, how.loss, how.recipe, how.added, seed, "tune")
         logits, _ = logits_and_features(network, held.images())
         total += logits.argmax(1).numpy() == held.labels
     return total / num_seeds

@@ -32,8 +32,8 @@ class Manifold(NamedTuple):
 def manifold(real: Floats, synthetic: Floats) -> Manifold:
     """The measures of three papers from one set of distances.
 
-    Improved precision and recall (Kynkäänniemi et al. 2019, eq. 1 and 2), density and coverage (Naeem et al. 2020, eq.$
-    3 and 4), authenticity (Alaa et al. 2022, section 4.3).
+    Improved precision and recall (Kynkäänniemi et al. 2019, eq. 1 and 2), density and coverage (Naeem et al. 2020,
+    eq. 3 and 4), authenticity (Alaa et al. 2022, section 4.3).
     """
     if not len(real) or not len(synthetic):
         return Manifold(*[np.nan] * 5)
