@@ -1,8 +1,9 @@
 """Which means of completion help: generators x gate, each with its own split, generator and classifier seeds.
 
 `python -m benchmarks.completion SETTING [--seeds N] [--generators vae gan flow]` runs the stages of dvc.yaml
-in folders of their own and writes a line a seed and arm. Choices are made on the validation column; the test column is
-there to be reported.
+in folders of their own and writes a line a seed and arm to benchmarks/completion.csv; a seed that is there already is
+not run again, so that a killed run goes on. Choices are made on the validation column; the test column is there to be
+reported. The peer is a plain diffusers training that is given as many seconds as the last generator named.
 """
 
 import argparse
@@ -13,7 +14,8 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,20 +23,28 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from benchmarks.completion_table import summary
 from tests.tiny import DATA, ROOT, merged
 
 SMALL_CIFAR = {
     "ingest": {"source": str(DATA / "cifar10-lt100.zip"), "image_size": 16},
     "ingest_source": {"source": "none"},
-    "train_generator": {"augmentation": {"rotation_degrees": 0, "horizontal_flip": 0.5, "shear": 0}},
+    "analyze_bias": {"max_augment": 2, "max_synthesize": 5, "target": 0.2},
+    "augment": {"policy": {"name": "standard"}, "limits": {"horizontal_flip": 0.5}},
+    "train_generator": {
+        "schedule": {"steps": 3000},
+        "augmentation": {"rotation_degrees": 0, "horizontal_flip": 0.5, "shear": 0},
+        "generators": {"gan": {"augment": ["colour", "translation", "cutout"]}},
+    },
     "train_classifier": {
         "transfer": "structure",
         "recipe": {
-            "schedule": {"steps": 3000, "batch_size": 64},
+            "schedule": {"steps": 1200, "batch_size": 64},
             "augmentation": {"rotation_degrees": 0, "horizontal_flip": 0.5, "shear": 0},
         },
-        "added": {"batch_size": 64},
+        "added": {"batch_size": 32},
     },
+    "complete_features": {"few_up_to": 150, "many_above": 1000, "target": 1000},
     "evaluate": {"few_up_to": 150, "many_above": 1000},
 }
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -42,6 +52,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "digits-50": {"ingest": {"digits": {"n_max": 50, "imbalance_ratio": 50}}, "evaluate": {"few_up_to": 3}},
     "cifar10-16px": SMALL_CIFAR,
 }
+OUT = Path(__file__).parent / "completion.csv"
 
 
 class Trial:
@@ -61,15 +72,19 @@ class Trial:
 
     def run(self, *names: str) -> float:
         """Runs stages or commands; returns the seconds that they took."""
+        commands = {name: stage["cmd"] for name, stage in self.stages.items()}
+        return self.call(*(commands.get(name, f"python -m pipeline {name}") for name in names))
+
+    def call(self, *commands: str) -> float:
+        """Runs command lines in the folder; returns the seconds that they took."""
         start = time.monotonic()
-        for name in names:
-            command = self.stages[name]["cmd"] if name in self.stages else f"python -m pipeline {name}"
+        for command in commands:
             words = [sys.executable, *shlex.split(command)[1:]]
             done = subprocess.run(
                 words, cwd=self.folder, env=_environment(), capture_output=True, text=True, check=False
             )
             if done.returncode:
-                raise RuntimeError(f"{name}: {done.stderr[-2000:]}")
+                raise RuntimeError(f"{command}: {done.stderr[-2000:]}")
         return time.monotonic() - start
 
     def json(self, path: str) -> Any:
@@ -91,6 +106,7 @@ def one_seed(setting: str, seed: int, names: list[str], folder: Path) -> list[di
     trial.run("complete_features", "train_augmented")
     gate = trial.params["synthesize"]["gate"]
     rows: list[dict[str, Any]] = []
+    trained = 0.0
     for name in names:
         trial.change({"train_generator": {"name": name}})
         trained = trial.run("train_generator")
@@ -98,21 +114,32 @@ def one_seed(setting: str, seed: int, names: list[str], folder: Path) -> list[di
             trial.params["synthesize"]["gate"] = gate if on else {}
             trial.change({})
             drawn = trial.run("synthesize")
-            trial.run("train_completed", "evaluate")
-            if not rows:
-                rows += _others(trial, setting, seed)
-            told = trial.json("results/synthesize/metrics.json")
-            rows.append(
-                {"setting": setting, "seed": seed, "arm": f"{name}, gate {'on' if on else 'off'}"}
-                | _scores(trial, "completed", "results/train_completed/metrics.json")
-                | {"refused": told["refused_share"], "short": len(told["short"])}
-                | {"train_s": round(trained, 1), "synthesize_s": round(drawn, 1)}
-            )
+            rows.append({"arm": f"{name}, gate {'on' if on else 'off'}"} | _completed(trial, trained, drawn))
+    drawn = trial.call(
+        "python -m benchmarks.diffusers_peer --train data/real/train data/augmented --out data/synthetic"
+        " --plan results/analyze_bias/plan.json --metrics results/synthesize/metrics.json"
+        f" --seconds {trained} --seed {seed}"
+    )
+    rows.append({"arm": "diffusers (peer)"} | _completed(trial, trained, drawn - trained))
+    rows = _others(trial) + rows
     shutil.rmtree(folder)
-    return rows
+    return [{"setting": setting, "seed": seed} | row for row in rows]
 
 
-def _others(trial: Trial, setting: str, seed: int) -> list[dict[str, Any]]:
+def _completed(trial: Trial, trained: float, drawn: float) -> dict[str, Any]:
+    """The row of the completed arm with the synthetic images that are there."""
+    trial.run("train_completed", "evaluate")
+    told = trial.json("results/synthesize/metrics.json")
+    refused: Counter[str] = sum((Counter(one["refused"]) for one in told["classes"].values()), Counter())
+    return (
+        _scores(trial, "completed", "results/train_completed/metrics.json")
+        | {"refused": told["refused_share"], "short": len(told["short"]), "reasons": json.dumps(refused)}
+        | {name: told.get("mean_fidelity", {}).get(name) for name in ("frechet", "kernel", "precision", "recall")}
+        | {"train_s": round(trained, 1), "synthesize_s": round(drawn, 1)}
+    )
+
+
+def _others(trial: Trial) -> list[dict[str, Any]]:
     """The arms that synthesise nothing."""
     arms = {
         "cross-entropy": ("baseline_cross_entropy", "results/train_baseline/metrics.json"),
@@ -120,7 +147,7 @@ def _others(trial: Trial, setting: str, seed: int) -> list[dict[str, Any]]:
         "augmented": ("augmented", "results/train_augmented/metrics.json"),
         "features": ("feature_completed", "results/complete_features/metrics.json"),
     }
-    return [{"setting": setting, "seed": seed, "arm": arm} | _scores(trial, *where) for arm, where in arms.items()]
+    return [{"arm": arm} | _scores(trial, *where) for arm, where in arms.items()]
 
 
 def _scores(trial: Trial, arm: str, trained: str) -> dict[str, float]:
@@ -133,22 +160,6 @@ def _scores(trial: Trial, arm: str, trained: str) -> dict[str, float]:
     return {"val": val[loss]["mean"], "test": judged["balanced_accuracy"]["mean"]} | groups
 
 
-def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean ± standard deviation over the seeds of each arm, and the gain over Balanced Softmax paired by seed."""
-    lines = []
-    for (setting, arm), part in rows.groupby(["setting", "arm"], sort=False):
-        base = rows[(rows.setting == setting) & (rows.arm == "Balanced Softmax")].set_index("seed")
-        gain = (part.set_index("seed")["test"] - base["test"]).dropna()
-        line = {"setting": setting, "arm": arm, "n": len(part)}
-        for name in ("val", "test", "few", "many"):
-            line[name] = f"{100 * part[name].mean():.1f} ± {100 * part[name].std():.1f}"
-        line["over Balanced Softmax"] = f"{100 * gain.mean():+.1f} ± {100 * gain.sem():.1f}"
-        for name in ("refused", "train_s", "synthesize_s"):
-            line[name] = "" if name not in part or part[name].isna().all() else f"{part[name].mean():.2f}"
-        lines.append(line)
-    return pd.DataFrame(lines)
-
-
 def main() -> None:
     """Runs a setting and prints its table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.completion", description=__doc__)
@@ -156,18 +167,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--generators", nargs="+", default=["vae", "gan", "flow"])
     parser.add_argument("--parallel", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "completion.csv")
     given = parser.parse_args()
+    rows = pd.read_csv(OUT) if OUT.exists() else pd.DataFrame({"setting": [], "seed": []})
+    there = set(rows[rows.setting == given.setting].seed)
     with TemporaryDirectory() as folder, ThreadPoolExecutor(given.parallel) as pool:
         jobs = [
             pool.submit(one_seed, given.setting, seed, given.generators, Path(folder) / str(seed))
             for seed in range(given.seeds)
+            if seed not in there
         ]
-        rows = pd.DataFrame([row for job in jobs for row in job.result()])
-    if given.out.exists():
-        before = pd.read_csv(given.out)
-        rows = pd.concat([before[before.setting != given.setting], rows])
-    rows.to_csv(given.out, index=False)
+        for job in as_completed(jobs):
+            rows = pd.concat([rows, pd.DataFrame(job.result())])
+            rows.to_csv(OUT, index=False)
     print(summary(rows[rows.setting == given.setting]).to_string(index=False))
 
 
