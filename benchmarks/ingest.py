@@ -37,7 +37,7 @@ NUM_IMAGES = 20_000
 def run(folder: Path) -> list[Result]:
     """All of it, on one thread where it is ours to say."""
     cv2.setNumThreads(0)
-    return [*_decoding(), *_hashing(), _ingest(folder), *_reading(folder), *_dvc(folder)]
+    return [*_decoding(), *_detection(), *_hashing(), _ingest(folder), *_reading(folder), *_dvc(folder)]
 
 
 def _photo(number: int, side: int) -> Pixels:
@@ -82,6 +82,34 @@ def _decoding() -> list[Result]:
         ),
         compare("the same, vs its decoder without", ours, unchecked, "images/s", round(1 / 1.2, 2), clock=process_time),
     ]
+
+
+def _detection() -> list[Result]:
+    """Share of damaged files that decoding refuses, beside what is asked for: cut off, and with five bytes changed."""
+    rng = np.random.default_rng(0)
+    cut, changed = [], []
+    for data in map(_jpeg, _photographs(500, 224)):
+        cut.append(data[: rng.integers(len(data) // 2, len(data) - 2)])
+        bytes_ = np.frombuffer(data, np.uint8).copy()
+        bytes_[rng.integers(len(data) // 20, len(data), 5)] ^= rng.integers(1, 256, 5, dtype=np.uint8)
+        changed.append(bytes_.tobytes())
+    return [
+        _found("JPEG cut off, refused, vs the goal", cut, 100.0),
+        _found("JPEG with five bytes changed, refused, vs the goal", changed, 70.0),
+    ]
+
+
+def _found(name: str, files: list[bytes], goal: float) -> Result:
+    share = 100 * sum(_refused(data) for data in files) / len(files)
+    return Result(name, share, goal, "% of files", round(share / goal, 2), 1.0)
+
+
+def _refused(data: bytes) -> bool:
+    try:
+        decode(data)
+    except ValueError:
+        return True
+    return False
 
 
 def _hashing() -> list[Result]:

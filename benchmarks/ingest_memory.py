@@ -1,4 +1,4 @@
-"""Peak memory of scan and ingest: as flat for a million images as for ten thousand."""
+"""Peak memory of scan, ingest and analysis: as flat for a million images as for ten thousand."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +11,16 @@ from benchmarks.memory import MANY, compare_peaks, run_step
 from benchmarks.timing import Result
 from pipeline import params
 from pipeline.images import encode_png
+from pipeline.ledger import SPLITS
 
 SIDE, GROUP_ROWS, SHARD_ROWS = 24, 1000, 100_000  # the smallest images that look-alikes are sought among
 IMAGES = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("label", pa.string())])
 
 
 def run(folder: Path, many: int = MANY) -> list[Result]:
-    """Both commands, for few and for many images."""
-    return compare_peaks("ingest_memory", ("make", "scan", "ingest"), ("scan", "ingest"), folder, many)
+    """Each command, for few and for many images."""
+    steps = ("scan", "ingest", "analyze_bias")
+    return compare_peaks("ingest_memory", ("make", *steps), steps, folder, many)
 
 
 def make(folder: Path, number: int) -> None:
@@ -62,5 +64,15 @@ def ingest(folder: Path, number: int) -> None:
     assert kept == number, f"{kept} of {number} images came through"
 
 
+def analyze_bias(folder: Path, _number: int) -> None:
+    """Runs the stage on what came in."""
+    from pipeline.stages import analyze_bias as stage
+
+    section = params.read(Path("params.yaml"))["analyze_bias"]
+    files = ("plan.json", "metrics.json", "findings.json", "images.parquet", "histogram.csv", "cues.csv", "drift.csv")
+    outs = [folder / name for name in (*SPLITS, *(f"analyze_bias/{name}" for name in (*files, "plots")))]
+    stage.run(*outs, params.build(stage.Params, section, "params.yaml: analyze_bias"))
+
+
 if __name__ == "__main__":
-    run_step({"make": make, "scan": scan, "ingest": ingest})
+    run_step({"make": make, "scan": scan, "ingest": ingest, "analyze_bias": analyze_bias})
