@@ -1,8 +1,11 @@
 """What the columns of a list of images mean, by any of their common names, and what a row says of its image."""
 
+import csv
+import io
 import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from pipeline.dataset.schema import Split
@@ -135,6 +138,25 @@ def refuse_made(where: str, origin: Any) -> None:
             f"{where} is an image of origin {origin!r}, but a source must hold real images only; take it out, or "
             "export data/real alone"
         )
+
+
+def tells_origin(name: str) -> bool:
+    """Whether a file beside images is the table that our exports put there."""
+    return PurePosixPath(name).name == "metadata.csv"
+
+
+def refuse_made_rows(where: str, data: bytes) -> None:
+    """Stops at a table that says of an image that it was made; one that can't be read says nothing.
+
+    Raises:
+        UserError: as `refuse_made`.
+    """
+    table = csv.DictReader(io.StringIO(data.decode("utf-8-sig", errors="replace"), newline=""))
+    try:
+        for number, row in enumerate(table, 2):
+            refuse_made(f"{where}: row {number}", row.get("origin"))
+    except csv.Error:
+        return
 
 
 def text(where: str, role: str, value: Any) -> str | None:

@@ -3,8 +3,6 @@
 A tar may be packed by gzip, bzip2, xz or zstd. Archives are hostile until shown otherwise: see `_tar`.
 """
 
-import csv
-import io
 import lzma
 import struct
 import zipfile
@@ -16,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from pipeline import sources
 from pipeline.errors import UserError
 from pipeline.sources import SourceFile, _tar
-from pipeline.sources._columns import refuse_made
+from pipeline.sources._columns import refuse_made_rows, tells_origin
 from pipeline.sources._tar import MAX_MEMBER_BYTES, refuse_bomb, refuse_hostile, unpacked_limit
 from pipeline.sources.imagefolder import common_folder, is_image, place, split_folders
 
@@ -61,8 +59,8 @@ def _zip_files(path: Path) -> Iterator[SourceFile]:
         for member in members:
             is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
             refuse_hostile(path, member.filename, member.file_size, is_link)
-            if _tells(member.filename):
-                _refuse_made_rows(path, member.filename, _read_zip(path, archive, member))
+            if tells_origin(member.filename):
+                refuse_made_rows(f"{path}: {member.filename}", _read_zip(path, archive, member))
         by_name = {_plain(member.filename): member for member in members if is_image(member.filename)}
         for file in _laid_out(path, sorted(by_name)):
             yield SourceFile(**{**vars(file), "read": partial(_read_zip, path, archive, by_name[file.name])})
@@ -85,25 +83,10 @@ def _tar_files(path: Path) -> Iterator[SourceFile]:
         for member in _tar.members(path, stream):
             if is_image(member.name):
                 by_name[_plain(member.name)] = member
-            elif _tells(member.name):
-                _refuse_made_rows(path, member.name, _tar.read(stream, member))
+            elif tells_origin(member.name):
+                refuse_made_rows(f"{path}: {member.name}", _tar.read(stream, member))
         for file in _laid_out(path, list(by_name)):
             yield SourceFile(**{**vars(file), "read": partial(_tar.read, stream, by_name[file.name])})
-
-
-def _tells(name: str) -> bool:
-    """Whether a member is the table that our exports put beside their images."""
-    return PurePosixPath(name).name == "metadata.csv"
-
-
-def _refuse_made_rows(path: Path, name: str, data: bytes) -> None:
-    """Stops at a table that says of an image that it was made; one that can't be read says nothing."""
-    table = csv.DictReader(io.StringIO(data.decode("utf-8-sig", errors="replace"), newline=""))
-    try:
-        for number, row in enumerate(table, 2):
-            refuse_made(f"{path}: {name}: row {number}", row.get("origin"))
-    except csv.Error:
-        return
 
 
 def _plain(name: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from pipeline.dataset.schema import Split
 from pipeline.errors import PassingError, UserError
 from pipeline.sources import AHEAD, SourceFile
+from pipeline.sources._columns import refuse_made_rows, tells_origin
 from pipeline.sources.imagefolder import common_folder, is_image, place, split_folders
 
 _ADDRESS = re.compile(r"s3://([^/\s]+)(?:/(.*))?")
@@ -37,7 +38,7 @@ def files(source: str) -> Iterator[SourceFile]:
     An object is pinned by its size and ETag, which come with the listing: a scan reads no image.
 
     Raises:
-        UserError: no such bucket, a wrong key, or no class folder.
+        UserError: no such bucket, a wrong key, no class folder, or a table that tells of made images.
     """
     bucket, prefix = _address(source)
     with _told(source, bucket):
@@ -47,9 +48,11 @@ def files(source: str) -> Iterator[SourceFile]:
             entry["Key"][len(prefix) :]: _Object(entry["Size"], entry.get("ETag"))
             for page in pages
             for entry in page.get("Contents", ())
-            if is_image(entry["Key"][len(prefix) :])
+            if is_image(entry["Key"][len(prefix) :]) or tells_origin(entry["Key"])
         }
     reader = _Reader(client, source, bucket)
+    for name in sorted(filter(tells_origin, listed)):
+        refuse_made_rows(f"{source}: {name}", reader.read(prefix + name, listed.pop(name).etag))
     for name, label, split in _laid_out(source, sorted(listed)):
         found = listed[name]
         yield SourceFile(

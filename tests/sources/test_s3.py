@@ -70,6 +70,16 @@ def test_classes_splits_and_what_is_no_image(upload: Any, server_in_env: Server,
     assert found(source) == found(f"{source}/") == expected
 
 
+def test_an_export_with_made_images_is_refused(upload: Any, server_in_env: Server, bucket: str) -> None:
+    source, client = upload({"cat": 2, "dog": 2}), server_in_env.client()
+    table = "in/train/metadata.csv"
+    client.put_object(Bucket=bucket, Key=table, Body=b"file_name,label,origin\ncat/000.png,cat,real\n")
+    assert len(found(source)) == 4
+    client.put_object(Bucket=bucket, Key=table, Body=b"file_name,label,origin\ncat/000.png,cat,synthetic\n")
+    with pytest.raises(UserError, match=r"train/metadata.csv: row 2 is an image of origin 'synthetic'"):
+        found(source)
+
+
 def test_more_than_one_page_of_a_listing(upload: Any, server_in_env: Server, bucket: str) -> None:
     source, client = upload({"cat": 1, "dog": 1}), server_in_env.client()
     for number in range(1000):
