@@ -1,6 +1,8 @@
 """Pixels: one array shape, and PNG bytes for storage."""
 
 import hashlib
+from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -10,6 +12,17 @@ Pixels = npt.NDArray[np.uint8]
 """uint8, H x W (grey) or H x W x 3 (RGB)."""
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
+
+SHAPE_FILE = "shape.json"  # beside the shards of real training images: what they were brought to
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What every image is brought to: `size` x `size` pixels, 1 or 3 channels."""
+
+    size: int
+    channels: int
+    how: Literal["crop", "pad"]
 
 
 def is_grey(pixels: Pixels) -> bool:

@@ -17,20 +17,11 @@ from pipeline.atomic import write_text
 from pipeline.dataset import Row, make_row
 from pipeline.decoding import UndecodableImageError, decode
 from pipeline.errors import UserError
-from pipeline.images import Pixels, fit, is_grey
+from pipeline.images import Pixels, Shape, fit, is_grey
 from pipeline.sources import SourceFile
 
 MAX_AUTO_SIDE = 64
 MEASURED_IMAGES = 500
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What every image is brought to: `size` x `size` pixels, 1 or 3 channels."""
-
-    size: int
-    channels: int
-    how: Literal["crop", "pad"]
 
 
 @dataclass(frozen=True)

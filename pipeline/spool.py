@@ -29,7 +29,8 @@ from pipeline.dataset import Codes, Dataset, Records, Row, ShardWriter, read_cod
 from pipeline.dataset.cache import cache_folder
 from pipeline.dataset.columns import BLOCK_ROWS
 from pipeline.dataset.writer import ROW_GROUP_ROWS
-from pipeline.intake import Refused, Shape
+from pipeline.images import Shape
+from pipeline.intake import Refused
 from pipeline.near_duplicates import THUMBNAIL_SIDE, Indices, perceptual_hash, thumbnail
 from pipeline.progress import bar
 from pipeline.sources import SourceFile

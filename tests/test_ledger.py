@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline import ledger, source_lock, spool
-from pipeline.intake import Shape
+from pipeline.images import Shape
 from pipeline.ledger import Alike, Ledger
 from pipeline.near_duplicates import first_equal
 from pipeline.splits import SplitAssigner

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline import intake, source_lock, sources, spool
-from pipeline.intake import Shape
+from pipeline.images import Shape
 from pipeline.near_duplicates import perceptual_hash, thumbnail
 from pipeline.source_lock import Batch, Members, Pin
 from pipeline.sources import SourceFile

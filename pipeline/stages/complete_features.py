@@ -26,6 +26,7 @@ from pipeline.seeds import derive
 from pipeline.training.head import Refit, refit
 from pipeline.training.inference import logits_and_features, over_seeds, recall_by_class
 from pipeline.training.transfer import load, load_task, save
+from pipeline.training.use import USE_FILE, calibration_figures, describe
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -98,9 +99,12 @@ def run(baseline: Path, train: Path, val: Path, out: Path, metrics: Path, params
     wanted = plan(real.class_counts(), params)
     shared = {"baseline": baseline, "train": train, "val": val, "wanted": wanted, "params": params}
     results = run_jobs(_complete_one, [{"name": f"{params.trunk}/{name}"} | shared for name in names], out.name)
-    save(out, load_task(baseline), {name: network for name, network, _ in results})
-    summary = _summary(results, real, wanted)
-    write_json(metrics, summary)
+    labels = Dataset.open(val).labels
+    logits = {name: under.get("completed", under["own"]) for name, _, under in results}
+    use = describe(train, logits, labels)
+    save(out, load_task(baseline), {name: network for name, network, _ in results}, {USE_FILE: use.to_json()})
+    summary = _summary(results, labels, real, wanted)
+    write_json(metrics, summary | {"calibration": calibration_figures(use, logits, labels) or "none"})
     log(f"complete_features: {_told(summary)}")
 
 
@@ -113,12 +117,12 @@ def plan(counts: Ints, params: Params) -> Wanted:
     )
 
 
-Recalls = dict[str, Floats]
-Result = tuple[str, Network, Recalls]
+Logits = dict[str, npt.NDArray[np.float32]]
+Result = tuple[str, Network, Logits]
 
 
 def _complete_one(name: str, baseline: Path, train: Path, val: Path, wanted: Wanted, params: Params) -> Result:
-    """One network with its new head, and the recall of each class on the validation images under each head.
+    """One network with its new head, and its logits on the validation images under each head.
 
     Between the network's own head and the completed one stands that of the real features alone: it tells what fitting
     does by itself. The prior counts real images only: features that are made say nothing about how frequent a class is.
@@ -134,27 +138,26 @@ def _complete_one(name: str, baseline: Path, train: Path, val: Path, wanted: Wan
         both, both_labels = torch.cat([features.double(), made]), np.concatenate([store.labels, labels])
         heads["real_features"] = refit(network.head, features, store.labels, ones, counts, params.head)
         heads["completed"] = refit(network.head, both, both_labels, weights, counts, params.head)
-    recalls = _recalls(network, heads, Dataset.open(val))
+    logits = _logits(network, heads, Dataset.open(val))
     network.head = heads.get("completed", network.head)
-    return name, network, recalls
+    return name, network, logits
 
 
-def _recalls(network: Network, heads: dict[str, nn.Linear], held: Dataset) -> Recalls:
-    """Recall of each class under each head, [C]; nothing without images."""
+def _logits(network: Network, heads: dict[str, nn.Linear], held: Dataset) -> Logits:
+    """Logits under each head, [N, C]."""
     if not held.num_rows:
-        return {}
-    pixels = PixelStore(held)
-    features = logits_and_features(network, pixels.images())[1]
+        return {name: np.empty((0, held.num_classes), np.float32) for name in heads}
+    features = logits_and_features(network, PixelStore(held).images())[1]
     network.cpu()
     with torch.inference_mode():
-        return {name: recall_by_class(head(features), pixels.labels, held.num_classes) for name, head in heads.items()}
+        return {name: head(features).numpy() for name, head in heads.items()}
 
 
-def _summary(results: list[Result], real: Dataset, wanted: Wanted) -> dict[str, Any]:
+def _summary(results: list[Result], labels: Ints, real: Dataset, wanted: Wanted) -> dict[str, Any]:
     counts, made = real.class_counts(), np.flatnonzero(wanted.samples)
     return {
-        "val_balanced_accuracy": _figures(results, np.arange(real.num_classes)),
-        "val_recall_of_completed": _figures(results, made),
+        "val_balanced_accuracy": _figures(results, labels, np.arange(real.num_classes)),
+        "val_recall_of_completed": _figures(results, labels, made),
         "completed": {
             real.class_names[label]: {"real": int(counts[label]), "made": int(wanted.samples[label])} for label in made
         },
@@ -162,11 +165,12 @@ def _summary(results: list[Result], real: Dataset, wanted: Wanted) -> dict[str, 
     }
 
 
-def _figures(results: list[Result], classes: Ints) -> dict[str, dict[str, float]]:
+def _figures(results: list[Result], labels: Ints, classes: Ints) -> dict[str, dict[str, float]]:
     """Mean recall of some classes under each head, over the seeds; nothing where none has a validation image."""
     figures = {}
-    for head in results[0][2]:
-        recalls = np.stack([recalls[head][classes] for _, _, recalls in results])
+    for head in results[0][2] if len(labels) else ():
+        asked = [torch.from_numpy(logits[head]) for _, _, logits in results]
+        recalls = np.stack([recall_by_class(logits, labels, logits.shape[1])[classes] for logits in asked])
         if not np.isnan(recalls).all():
             figures[head] = over_seeds(np.nanmean(recalls, axis=1))
     return figures

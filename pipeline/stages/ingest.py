@@ -2,7 +2,7 @@
 
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +15,8 @@ from pipeline.atomic import new_folder, write_json
 from pipeline.dataset import ShardWriter
 from pipeline.dataset.schema import Split
 from pipeline.errors import UserError
-from pipeline.intake import Refused, Shape
+from pipeline.images import SHAPE_FILE, Shape
+from pipeline.intake import Refused
 from pipeline.ledger import DROPPED, SPLITS, Alike, Ledger, Tally
 from pipeline.params import section
 from pipeline.progress import log
@@ -84,6 +85,7 @@ def run(lock: Path, train: Path, val: Path, test: Path, quarantine: Path, metric
         intake.refuse_bad_files(params.source, refused, total, params.max_bad_fraction)
         _refuse_untrainable(params.source, names, counts, refused)
         intake.write_quarantine(quarantined, refused)
+        write_json(folders["train"] / SHAPE_FILE, asdict(shape))
     forget_unused()
     write_json(metrics, _summary(names, shape, counts, ledger.tally, total, len(refused)))
     tally = ledger.tally

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydantic import Field
 
 from pipeline import registry
@@ -22,6 +23,7 @@ from pipeline.training.folds import assign_folds
 from pipeline.training.inference import logits_and_features, over_seeds, recall_by_class
 from pipeline.training.loop import Point
 from pipeline.training.transfer import How, Task, load_task, save, transfer
+from pipeline.training.use import USE_FILE, calibration_figures, describe
 
 
 @section
@@ -78,11 +80,15 @@ def run(
     results = run_jobs(_train_one, [job | shared for job in jobs], out.name)
     task = _target_task(source, real)
     arms = [result for result, job in zip(results, jobs, strict=True) if job["left_out"] is None]
-    save(out, task, {name: network for name, network, *_ in arms})
+    logits, labels = {name: values for name, _, _, values in arms}, Dataset.open(val).labels
+    use = describe(train[0], logits, labels)
+    save(out, task, {name: network for name, network, *_ in arms}, {USE_FILE: use.to_json()})
     if folds is not None:
         left_out = {name: network for name, network, *_ in results[len(arms) :]}
         save(folds, task, left_out, {"folds.json": {"folds": params.folds, "seed": params.seed}})
-    write_json(metrics, _summary(arms, transfer(source, task.in_channels, task.class_names, params.transfer, 0)[1]))
+    weights = transfer(source, task.in_channels, task.class_names, params.transfer, 0)[1]
+    calibration = calibration_figures(use, logits, labels)
+    write_json(metrics, _summary(logits, labels, weights) | {"calibration": calibration or "none"})
     write_text(curves, _curves({name: points for name, _, points, _ in arms}))
     log(f"{out.name}: {len(arms)} classifiers" + (f", {params.folds} folds" if folds is not None else ""))
 
@@ -92,7 +98,8 @@ def _target_task(source: Path, real: Dataset) -> Task:
     return Task(given.backbone, given.options, real.image_shape[0], real.class_names)
 
 
-Result = tuple[str, Network, list[Point], npt.NDArray[np.float64]]
+Floats = npt.NDArray[np.float32]
+Result = tuple[str, Network, list[Point], Floats]
 
 
 def _train_one(
@@ -105,27 +112,27 @@ def _train_one(
     source: Path,
     params: Params,
 ) -> Result:
-    """One classifier: its name, network, loss curve and recall of each class on the validation images."""
+    """One classifier: its name, network, loss curve and logits [N, C] on the validation images."""
     real = Dataset.open(train[0])
     rows = None
     if left_out is not None:
         rows = np.flatnonzero(assign_folds(real.labels, params.folds, params.seed) != left_out)
     network, points = fit_arm(train, source, params.transfer, loss, params.recipe, params.added, seed, name, rows)
     held = Dataset.open(val)
-    recall = np.full(real.num_classes, np.nan)
+    logits = np.empty((0, real.num_classes), np.float32)
     if held.num_rows:
-        pixels = PixelStore(held)
-        logits, _ = logits_and_features(network, pixels.images())
-        recall = recall_by_class(logits, pixels.labels, real.num_classes)
-    return name, network.cpu(), points, recall
+        logits = logits_and_features(network, PixelStore(held).images())[0].numpy()
+    return name, network.cpu(), points, logits
 
 
-def _summary(arms: list[Result], report: dict[str, list[str]]) -> dict[str, object]:
+def _summary(
+    logits: dict[str, Floats], labels: npt.NDArray[np.int64], report: dict[str, list[str]]
+) -> dict[str, object]:
     """Validation figures of each loss (mean and deviation over seeds), and how much was transferred."""
     by_loss: dict[str, list[float]] = {}
-    for name, _, _, recall in arms:
-        if not np.isnan(recall).all():
-            by_loss.setdefault(name.partition("/")[0], []).append(float(np.nanmean(recall)))
+    for name, values in logits.items() if len(labels) else ():
+        recall = recall_by_class(torch.from_numpy(values), labels, values.shape[1])
+        by_loss.setdefault(name.partition("/")[0], []).append(float(np.nanmean(recall)))
     figures = {loss: over_seeds(values) for loss, values in by_loss.items()}
     return {"val_balanced_accuracy": figures, "weights": {fate: len(names) for fate, names in report.items()}}
 

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from pipeline.decoding import orientation
-from pipeline.intake import Accepted, Refused, Shape, accept
+from pipeline.images import Shape
+from pipeline.intake import Accepted, Refused, accept
 from pipeline.sources import SourceFile
 from tests.fuzz import fuzzed
 

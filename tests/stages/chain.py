@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.atomic import write_json
+from pipeline.images import SHAPE_FILE
 from pipeline.stages import evaluate, synthesize, train_classifier, train_generator, train_source
 from tests.tiny import NAMES, bars, settings, write, write_bars
 
@@ -17,6 +19,7 @@ class Chain:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.train = write_bars(root / "real" / "train", [9, 5, 1])
+        write_json(self.train / SHAPE_FILE, {"size": 8, "channels": 1, "how": "pad"})
         self.val = write_bars(root / "real" / "val", [2, 2, 1], split="val")
         self.test = write_bars(root / "real" / "test", [6, 6, 3], split="test")
         self.augmented = write_bars(root / "augmented", [0, 2, 3], origin="augmented", weight=0.5)

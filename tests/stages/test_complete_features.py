@@ -8,14 +8,17 @@ import torch
 
 from pipeline.dataset import Dataset, PixelStore
 from pipeline.errors import UserError
+from pipeline.images import Shape
+from pipeline.metrics.temperature import fit_temperature
 from pipeline.params import build, read
 from pipeline.stages import complete_features
 from pipeline.stages.complete_features import Params, plan
 from pipeline.training.inference import logits_and_features, recall_by_class
 from pipeline.training.transfer import load
+from pipeline.training.use import load_use
 from tests.builders import digests
 from tests.stages.chain import Chain
-from tests.tiny import ROOT, bars, merged, settings, write
+from tests.tiny import ROOT, bars, merged, settings, write, write_bars
 
 NETWORKS = ("balanced_softmax/seed-0", "balanced_softmax/seed-1")
 SMALL = {"few_up_to": 5, "many_above": 8, "target": 9, "samples": 4}  # of 9, 5 and 1 images the first is rich
@@ -45,7 +48,7 @@ def complete(chain: Chain, arm: str = "completed_features", val: Path | None = N
 def test_trunks_are_the_baseline_s_and_heads_are_new(chain: Chain) -> None:
     metrics = complete(chain)
     files = digests(chain.root / "completed_features")
-    assert set(files) == {"task.json", *(f"{name}.safetensors" for name in NETWORKS)}
+    assert set(files) == {"task.json", "use.json", *(f"{name}.safetensors" for name in NETWORKS)}
     for name in NETWORKS:
         before, after = (load(chain.root / arm, name).state_dict() for arm in ("baseline", "completed_features"))
         changed = {key for key in before if not torch.equal(before[key], after[key])}
@@ -70,10 +73,22 @@ def test_the_figures_are_those_of_the_networks_on_the_validation_images(chain: C
     assert list(metrics["val_balanced_accuracy"]) == ["own", "real_features", "completed"]
 
 
+def test_temperatures_are_those_of_the_new_heads_on_the_validation_images(chain: Chain) -> None:
+    val = write_bars(chain.root / "more" / "val", [10, 10, 10], split="val")
+    metrics = complete(chain, val=val)
+    store, folder = PixelStore(Dataset.open(val)), chain.root / "completed_features"
+    use = load_use(folder)
+    for name in NETWORKS:
+        logits = logits_and_features(load(folder, name), store.images())[0].numpy()
+        assert use.temperature(name) == pytest.approx(fit_temperature(logits, store.labels), rel=1e-4)
+    assert metrics["calibration"]["balanced_softmax"]["temperature"] == use.temperature("balanced_softmax")
+    assert use.shape == Shape(8, 1, "pad")
+
+
 def test_the_other_loss_s_networks_are_taken_where_they_are_asked_for(chain: Chain) -> None:
     complete(chain, trunk="cross_entropy")
     assert set(digests(chain.root / "completed_features")) == {
-        "task.json",
+        *("task.json", "use.json"),
         *(f"cross_entropy/seed-{number}.safetensors" for number in (0, 1)),
     }
 

@@ -1,6 +1,7 @@
 """What becomes of a source's files: which split, which pixels, or which reason for refusal."""
 
 import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -45,6 +46,18 @@ def test_splits_are_stratified_disjoint_and_real(tmp_path: Path) -> None:
         assert {row.split for row in found} == {name}
         assert {row.origin for row in found} == {"real"}
         assert {(row.parent_id, row.seed, row.weight) for row in found} == {(None, None, 1.0)}
+
+
+def test_beside_the_training_images_stands_what_they_were_brought_to(tmp_path: Path) -> None:
+    source = image_folder(tmp_path / "in", {"a": 10, "b": 10})
+    for changes, told in (
+        ({"fit": "pad", "image_size": 20}, {"size": 20, "channels": 3, "how": "pad"}),
+        ({"channels": 1}, {"size": 12, "channels": 1, "how": "crop"}),
+    ):
+        built = build(source, tmp_path / f"out {len(changes)}", **changes)
+        assert json.loads((built.root / "train" / "shape.json").read_text()) == told
+        shape = (told["channels"], told["size"], told["size"])
+        assert built.split("train").image_shape == built.split("test").image_shape == shape
 
 
 def test_the_seed_decides_the_split(tmp_path: Path) -> None:

@@ -4,14 +4,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.dataset import Dataset
+from pipeline.dataset import Dataset, PixelStore
 from pipeline.errors import UserError
+from pipeline.images import Shape
+from pipeline.metrics.temperature import fit_temperature, pooled
 from pipeline.stages.train_classifier import Params
 from pipeline.training.folds import assign_folds
-from pipeline.training.transfer import load_task
+from pipeline.training.inference import logits_and_features
+from pipeline.training.transfer import load, load_task
+from pipeline.training.use import load_use
 from tests.builders import digests
 from tests.stages.chain import Chain
 from tests.tiny import NAMES, bars, settings, write, write_bars
+
+ENDS = ("", "/seed-0", "/seed-1")  # of the mean of a loss's networks, and of each
 
 
 @pytest.fixture
@@ -25,7 +31,8 @@ def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chain:
 def test_the_baseline_has_both_losses_and_the_folds(chain: Chain) -> None:
     folder = chain.baseline()
     losses = ("balanced_softmax", "cross_entropy")
-    assert set(digests(folder)) == {"task.json", *(f"{loss}/seed-{n}.safetensors" for loss in losses for n in (0, 1))}
+    networks = {f"{loss}/seed-{n}.safetensors" for loss in losses for n in (0, 1)}
+    assert set(digests(folder)) == {"task.json", "use.json", *networks}
     assert set(digests(chain.root / "baseline-folds")) == {
         *("task.json", "folds.json", "fold-0.safetensors", "fold-1.safetensors")
     }
@@ -62,8 +69,9 @@ def test_an_arm_without_added_images_is_the_baseline_itself(chain: Chain) -> Non
     baseline = digests(chain.baseline())
     for name, train in {"alone": (chain.train,), "with_nothing": (chain.train, empty)}.items():
         arm = digests(chain.train_classifier(name, *train))
-        assert set(arm) == {"task.json", *(f"balanced_softmax/seed-{number}.safetensors" for number in (0, 1))}
-        assert all(baseline[file] == value for file, value in arm.items())
+        networks = {f"balanced_softmax/seed-{number}.safetensors" for number in (0, 1)}
+        assert set(arm) == {"task.json", "use.json", *networks}
+        assert all(baseline[file] == arm[file] for file in ("task.json", *networks))
 
 
 def test_added_images_their_weights_and_their_share_of_the_loss_count(chain: Chain) -> None:
@@ -94,6 +102,34 @@ def test_a_fold_classifier_never_sees_its_fold(chain: Chain) -> None:
     left_out_of = assign_folds(labels, 2, settings(Params, "train_classifier").seed)[0]
     same = [name for name in old if name.startswith("fold-") and old[name] == new[name]]
     assert same == [f"fold-{left_out_of}.safetensors"]
+
+
+def test_temperatures_are_fitted_on_the_validation_images_and_on_no_others(chain: Chain) -> None:
+    val = write_bars(chain.root / "more" / "val", [10, 10, 10], split="val")
+    folder = chain.baseline(val=val)
+    use, store = load_use(folder), PixelStore(Dataset.open(val))
+    assert (use.calibration, use.validation_images) == ("temperature", 30)
+    for loss in ("cross_entropy", "balanced_softmax"):
+        names = [f"{loss}/seed-{number}" for number in (0, 1)]
+        logits = [logits_and_features(load(folder, name), store.images())[0].numpy() for name in names]
+        expected = [fit_temperature(values, store.labels) for values in (*logits, pooled(np.stack(logits)))]
+        assert [use.temperature(name) for name in (*names, loss)] == pytest.approx(expected, rel=1e-4)
+        told = chain.json("baseline")["calibration"][loss]
+        assert told["temperature"] == use.temperature(loss)
+    assert set(use.temperatures) == {f"{loss}{end}" for loss in chain.json("baseline")["calibration"] for end in ENDS}
+
+
+def test_the_model_says_how_its_images_were_prepared(chain: Chain) -> None:
+    folder = chain.train_classifier("arm", chain.train)
+    assert load_use(folder).shape == Shape(8, 1, "pad")
+
+
+def test_with_few_validation_images_there_is_no_calibration_and_it_says_so(chain: Chain) -> None:
+    folder = chain.train_classifier("arm", chain.train)  # 5 validation images
+    use = load_use(folder)
+    assert (use.calibration, use.validation_images, use.temperatures) == ("none", 5, {})
+    assert use.temperature("balanced_softmax") == 1.0
+    assert chain.json("arm")["calibration"] == "none"
 
 
 def test_no_source_domain_and_no_validation_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
