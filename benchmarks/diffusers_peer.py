@@ -12,13 +12,16 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
-from diffusers.training_utils import EMAModel
 from torch import Tensor
 
 from pipeline import plan as plans
+from pipeline import torchvision_ops
 from pipeline.atomic import write_json
 from pipeline.dataset import Dataset, PixelStore, ShardWriter, make_row
+
+torchvision_ops.declare()
+from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel  # noqa: E402 - they import torchvision
+from diffusers.training_utils import EMAModel  # noqa: E402
 
 BATCH, SAMPLED_AT_ONCE, SAMPLING_STEPS = 64, 256, 50
 

@@ -41,7 +41,7 @@ EXEMPT = {
     "pipeline/training/device.py": "CPU or GPU, and how many",
 }
 # Packages whose files are plug-ins: which of them a stage uses is decided by params.yaml, not by imports.
-PLUGINS = ("backbones", "feature_completion", "gate", "generators", "losses", "sources", "strategies")
+PLUGINS = ("backbones", "feature_completion", "gate", "generators", "heads", "losses", "sources", "strategies")
 
 
 def code_deps(stage: Stage) -> set[Path]:

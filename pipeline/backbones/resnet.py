@@ -3,13 +3,14 @@
 The original's parameter-free shortcut is kept: a strided slice, padded with zero channels (option A).
 """
 
+from bisect import bisect
 from typing import Annotated, Literal
 
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from pipeline.backbones import Network
+from pipeline.backbones import Trunk
 from pipeline.params import section
 
 
@@ -26,13 +27,13 @@ class Params:
     width: Annotated[int, Field(ge=4, le=256)]
 
 
-def build(params: Params, in_channels: int, num_classes: int) -> Network:
+def build(params: Params, in_channels: int) -> Trunk:
     """A ResNet for images of any size from 4 pixels up."""
-    width = params.width
+    width, blocks = params.width, (params.depth - 2) // 6
     layers: list[nn.Module] = [_conv(in_channels, width, 1), nn.BatchNorm2d(width), nn.ReLU()]
     channels = width
     for stage in range(3):
-        for block in range((params.depth - 2) // 6):
+        for block in range(blocks):
             out = width * 2**stage
             layers.append(Block(channels, out, stride=2 if stage and not block else 1))
             channels = out
@@ -40,7 +41,11 @@ def build(params: Params, in_channels: int, num_classes: int) -> Network:
     for module in trunk.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    return Network(trunk, channels, num_classes)
+    starts = [0, *(3 + blocks * stage for stage in range(3))]  # the first convolution, then the three stages
+    stages: list[list[str]] = [[] for _ in starts]
+    for name, _ in trunk.named_parameters():
+        stages[bisect(starts, int(name.partition(".")[0])) - 1].append(name)
+    return Trunk(trunk, channels, stages)
 
 
 class Block(nn.Module):

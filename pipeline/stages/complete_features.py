@@ -3,7 +3,7 @@
 An arm of its own, beside that of the synthetic images: the trunks are the baseline's, no image is made.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -97,15 +97,19 @@ def run(baseline: Path, train: Path, val: Path, out: Path, metrics: Path, params
     if not names:
         raise UserError(f"{baseline / params.trunk}: holds no classifiers; has train_baseline run?")
     wanted = plan(real.class_counts(), params)
+    task = load_task(baseline)
+    if not (linear := type(task.build(seed=0).head) is nn.Linear):
+        wanted = replace(wanted, samples=np.zeros_like(wanted.samples))
     shared = {"baseline": baseline, "train": train, "val": val, "wanted": wanted, "params": params}
     results = run_jobs(_complete_one, [{"name": f"{params.trunk}/{name}"} | shared for name in names], out.name)
     labels = Dataset.open(val).labels
     logits = {name: under.get("completed", under["own"]) for name, _, under in results}
     use = describe(train, logits, labels)
-    save(out, load_task(baseline), {name: network for name, network, _ in results}, {USE_FILE: use.to_json()})
+    save(out, task, {name: network for name, network, _ in results}, {USE_FILE: use.to_json()})
     summary = _summary(results, labels, real, wanted)
     write_json(metrics, summary | {"calibration": calibration_figures(use, logits, labels) or "none"})
-    log(f"complete_features: {_told(summary)}")
+    why = "" if linear else f"what is fitted is a linear head, and the baseline's is {task.head!r}"
+    log(f"complete_features: {_told(summary, why)}")
 
 
 def plan(counts: Ints, params: Params) -> Wanted:
@@ -176,9 +180,9 @@ def _figures(results: list[Result], labels: Ints, classes: Ints) -> dict[str, di
     return figures
 
 
-def _told(summary: dict[str, Any]) -> str:
+def _told(summary: dict[str, Any], why: str) -> str:
     if not summary["completed"]:
-        why = "no class is poor" if summary["borrowed_from"] else "no class is rich enough to borrow from"
+        why = why or ("no class is poor" if summary["borrowed_from"] else "no class is rich enough to borrow from")
         return f"{why}; the heads stay as they are"
     figures = summary["val_balanced_accuracy"]
     shown = [f"{figures[head]['mean']:.3f} {kind}" for head, kind in HEADS.items() if head in figures]

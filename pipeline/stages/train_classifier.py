@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -94,8 +95,7 @@ def run(
 
 
 def _target_task(source: Path, real: Dataset) -> Task:
-    given = load_task(source)
-    return Task(given.backbone, given.options, real.image_shape[0], real.class_names)
+    return replace(load_task(source), in_channels=real.image_shape[0], class_names=real.class_names)
 
 
 Floats = npt.NDArray[np.float32]

@@ -28,21 +28,30 @@ class Params:
         dict[str, dict[str, Any]],
         registry.checked_options("pipeline.backbones", "backbone", "params.yaml: train_source.backbones"),
     ]
+    head: Annotated[str, registry.known("pipeline.heads")]
+    heads: Annotated[
+        dict[str, dict[str, Any]],
+        registry.checked_options("pipeline.heads", "head", "params.yaml: train_source.heads"),
+    ]
     seed: Annotated[int, Field(ge=0)]
     recipe: Recipe
+
+    def task(self, in_channels: int, class_names: tuple[str, ...]) -> Task:
+        """The network for images of so many channels and these classes."""
+        options, head_options = self.backbones[self.backbone], self.heads[self.head]
+        return Task(self.backbone, options, in_channels, class_names, self.head, head_options)
 
 
 def run(data: Path, out: Path, metrics: Path, params: Params) -> None:
     """Trains on nine tenths of `data`, reports the accuracy on the rest; without data only the architecture is kept."""
     source = Dataset.open(data)
-    options = params.backbones[params.backbone]
     if not source.num_rows:
-        save(out, Task(params.backbone, options, 1, ()), {})
+        save(out, params.task(1, ()), {})
         write_json(metrics, {"transferred": False})
         log("train_source: no source domain; every arm starts from fresh weights")
         return
     store = PixelStore(source)
-    task = Task(params.backbone, options, store.image_shape[0], source.class_names)
+    task = params.task(store.image_shape[0], source.class_names)
     order = np.random.default_rng(params.seed).permutation(len(store))
     held, rows = np.split(order, [int(HELD_OUT * len(store))])
     training = TrainingData(store, rows)

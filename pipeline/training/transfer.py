@@ -1,7 +1,7 @@
 """Carries a source network's architecture and weights to the target task, and says what was taken."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,10 +25,15 @@ class Task:
     options: dict[str, Any]
     in_channels: int
     class_names: tuple[str, ...]
+    head: str = "linear"
+    head_options: dict[str, Any] = field(default_factory=dict)
 
     def build(self, seed: int) -> Network:
         """A fresh network for the task."""
-        return backbones.create(self.backbone, self.options, self.in_channels, len(self.class_names), seed)
+        classes = max(1, len(self.class_names))  # without classes the head is there, and nobody takes it
+        return backbones.create(
+            self.backbone, self.options, self.in_channels, classes, seed, self.head, self.head_options
+        )
 
 
 def save(folder: Path, task: Task, networks: dict[str, Network], more: dict[str, Any] | None = None) -> None:
@@ -89,7 +94,7 @@ def transfer(
         The network and the names of its weights that were taken, adapted and left fresh.
     """
     task = load_task(source)
-    target = Task(task.backbone, task.options, in_channels, class_names).build(seed)
+    target = replace(task, in_channels=in_channels, class_names=class_names).build(seed)
     report: dict[str, list[str]] = {"taken": [], "adapted": [], "fresh": []}
     state = target.state_dict()
     given = load_weights(source, "weights") if how == "parameter" and task.class_names else {}

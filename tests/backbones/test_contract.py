@@ -91,3 +91,11 @@ def test_wrong_options_are_a_clear_line_each(name: str) -> None:
     with pytest.raises(UserError) as caught:
         backbones.create(name, OPTIONS[name] | {"colour": 1}, 1, NUM_CLASSES, 0)
     assert str(caught.value) == f"params.yaml: train_source.backbones.{name}.colour: unknown key"
+
+
+@every_kind
+def test_its_stages_hold_each_parameter_of_the_trunk_once_in_the_order_of_the_network(name: str) -> None:
+    network = make(name)
+    names = [parameter for stage in network.stages for parameter in stage]
+    assert sorted(names) == sorted(f"trunk.{parameter}" for parameter, _ in network.trunk.named_parameters())
+    assert all(network.stages)

@@ -57,3 +57,9 @@ def test_options_out_of_range_are_named(options: dict[str, Any], line: str) -> N
     with pytest.raises(UserError) as caught:
         backbones.create("resnet", options, 1, 2, 0)
     assert str(caught.value) == "params.yaml: train_source.backbones.resnet" + line
+
+
+def test_its_stages_are_the_first_convolution_and_the_three_of_the_paper() -> None:
+    network = backbones.create("resnet", {"depth": 20, "width": 4}, 1, 2, 0)
+    blocks = [{int(name.split(".")[1]) for name in stage} for stage in network.stages]
+    assert blocks == [{0, 1}, {3, 4, 5}, {6, 7, 8}, {9, 10, 11}]

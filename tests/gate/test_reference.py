@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import gate
-from pipeline.backbones import Network
+from pipeline.backbones import Network, Trunk
 from pipeline.errors import UserError
 from pipeline.gate import Measures, Reference
 from pipeline.gate._usual import Usual
@@ -30,7 +30,7 @@ class TwoPixels(nn.Module):
 
 def network(num_classes: int, scale: float = 0.1) -> Network:
     """Logits are `scale` times the pixels: class 0 the first, class 1 the second, others 0."""
-    made = Network(TwoPixels(), 2, num_classes)
+    made = Network(Trunk(TwoPixels(), 2), [nn.Linear(2, num_classes)])
     weight = torch.zeros(num_classes, 2)
     weight[0, 0] = weight[1, 1] = scale
     made.head.weight, made.head.bias = nn.Parameter(weight), nn.Parameter(torch.zeros(num_classes))
@@ -168,7 +168,7 @@ def test_one_real_image_is_all_there_is() -> None:
 
 
 def test_measuring_leaves_the_networks_as_they_are() -> None:
-    made = Network(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(2)), 2, 2).train()
+    made = Network(Trunk(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(2)), 2), [nn.Linear(2, 2)]).train()
     before = {name: value.clone() for name, value in made.state_dict().items()}
     Reference(pictures(PIXELS), LABELS, FOLDS, [made, made], 2).measure(pictures(PIXELS), LABELS)
     assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())

@@ -3,10 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.stages import complete_features
 from pipeline.training.transfer import load, load_task
 from tests.builders import digests
 from tests.stages.chain import Chain
-from tests.tiny import NAMES
+from tests.tiny import NAMES, settings
 
 
 @pytest.fixture
@@ -41,3 +42,22 @@ def test_without_a_source_domain_only_the_architecture_is_kept(chain: Chain) -> 
     assert chain.json("source") == {"transferred": False}
     assert set(digests(folder)) == {"task.json"}
     assert load_task(folder).class_names == ()
+
+
+@pytest.mark.parametrize("head", ["mlp", "cosine"])
+def test_the_head_of_params_yaml_is_that_of_every_arm_and_completion_says_where_it_cannot(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], head: str
+) -> None:
+    monkeypatch.setenv("COUNTERWEIGHT_WORKERS", "1")
+    chain.train_source(head=head, heads={"mlp": {"hidden": [6, 5]}})
+    folder = chain.baseline()
+    network = load(folder, "balanced_softmax/seed-0")
+    assert load_task(folder).head == head
+    assert network.head.in_features == {"mlp": 5, "cosine": 16}[head]
+    few = settings(complete_features.Params, "complete_features", few_up_to=5, many_above=8, target=9, samples=4)
+    out, metrics = chain.root / "completed", chain.root / "completed.json"
+    complete_features.run(folder, chain.train, chain.val, out, metrics, few)
+    changed = not torch.equal(load(out, "balanced_softmax/seed-0").head.weight, network.head.weight)
+    assert changed == (head == "mlp")
+    told = "what is fitted is a linear head, and the baseline's is 'cosine'; the heads stay as they are"
+    assert (told in capsys.readouterr().err) == (head == "cosine")
