@@ -21,9 +21,9 @@ def declare() -> None:
     """Gives the two operators a signature where torchvision's library can't give them one."""
     if torch.version.cuda is not None or _kept or _loads():
         return
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for name in ("nms", "qnms"):
-        library.define(f"{name}{SIGNATURE}")
+        library.define(f"{name}{SIGNATURE}")  # type: ignore[no-untyped-call]
     _kept.append(library)
 
 
@@ -36,7 +36,7 @@ def _loads() -> bool:
     for path in (Path(spec.origin).parent / f"_C{suffix}" for suffix in suffixes):
         if path.exists():
             try:
-                torch.ops.load_library(path)
+                torch.ops.load_library(path)  # type: ignore[no-untyped-call]
             except OSError:
                 return False
             return True
