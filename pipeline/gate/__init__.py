@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from pipeline import registry
 from pipeline.gate._nearest import Pictures
@@ -18,7 +19,8 @@ from pipeline.gate._reference import Measures, Reference
 from pipeline.params import build as build_params
 
 KIND = "check"
-__all__ = ["Measures", "Pictures", "Reference", "judge"]
+LEFT_OUT = 250  # real images of a class and fold by which is told what the gate lets through of real ones
+__all__ = ["Measures", "Pictures", "Reference", "judge", "real_pass"]
 
 
 def judge(
@@ -31,9 +33,30 @@ def judge(
     """
     reasons = np.full(len(measures.labels), "", dtype="U64")
     for name, options in checks.items():
-        module = registry.get(__name__, name)
-        params = build_params(module.Params, options, f"params.yaml: synthesize.gate.{name}")
         pending = reasons == ""
-        passed = module.passes(replace(measures, pending=pending), reference, params)
+        passed = _passed(name, options, replace(measures, pending=pending), reference)
         reasons[pending & ~passed] = name
     return reasons == "", reasons
+
+
+def real_pass(reference: Reference, checks: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """Whether each real image would pass each check by itself, and `all` of them in turn, beside its `label`.
+
+    Each is judged by the classifier that left it out. A gate that refuses most of them asks for more than real images
+    have, or for what its classifiers cannot tell.
+
+    Raises:
+        UserError: as `judge`.
+    """
+    tables = []
+    for measures in reference.left_out(LEFT_OUT):
+        alone = {name: _passed(name, options, measures, reference) for name, options in checks.items()}
+        tables.append(pd.DataFrame({"label": measures.labels, **alone, "all": judge(measures, reference, checks)[0]}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _passed(name: str, options: dict[str, Any], measures: Measures, reference: Reference) -> npt.NDArray[np.bool_]:
+    module = registry.get(__name__, name)
+    params = build_params(module.Params, options, f"params.yaml: synthesize.gate.{name}")
+    passed: npt.NDArray[np.bool_] = module.passes(measures, reference, params)
+    return passed

@@ -83,6 +83,10 @@ class Nearest:
         far = np.full(size, np.inf)
         return cls(np.full(size, -1), far, far.copy(), np.zeros(size, dtype=np.bool_))
 
+    def take(self, rows: npt.NDArray[np.intp]) -> "Nearest":
+        """The given images'."""
+        return Nearest(**{name: values[rows] for name, values in vars(self).items()})
+
     def put(self, rows: Ints, part: "Nearest") -> None:
         """Takes what was found for some of the images."""
         for name, values in vars(part).items():

@@ -1,6 +1,7 @@
 """What candidates are measured against: real training images, seen by classifiers that did not train on them."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +11,14 @@ from torch import Tensor
 
 from pipeline.backbones import Network
 from pipeline.gate._nearest import Nearest, Pictures, nearest, pictures
-from pipeline.gate._usual import ANY, SMALLEST, Usual
+from pipeline.gate._usual import SMALLEST, Usual
 from pipeline.training.inference import logits_and_features
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+
+UNLIKE = -2.0  # stands for the similarity to a prototype that there is not: less than any cosine
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,10 @@ class Measures:
         pictures: the candidates as they are compared.
         distance: cosine distance to the prototype of that class, mean over the fold classifiers, [N].
         own_share: share of the fold classifiers for which that prototype is the nearest, [N].
+        detour: that distance over the one to the nearest other prototype, mean over the fold classifiers, [N].
         surprise: minus the logarithm of that class's probability, mean over the fold classifiers, [N].
         agreement: share of the fold classifiers that take the image for that class, [N].
+        odds: of the most probable other class against that class, geometric mean over the fold classifiers, [N].
         copied: the nearest real training image.
         accepted: images that were let through before.
         pending: bool [N], which of the candidates no check before refused.
@@ -40,11 +45,13 @@ class Measures:
     pictures: Pictures
     distance: Floats
     own_share: Floats
+    detour: Floats
     surprise: Floats
     agreement: Floats
+    odds: Floats
     copied: Nearest
-    accepted: Pictures | None = None
-    pending: Bools = field(default_factory=lambda: np.ones(0, np.bool_))
+    accepted: Pictures | None
+    pending: Bools
 
 
 class Reference:
@@ -57,8 +64,9 @@ class Reference:
     Attributes:
         labels: int64 [M].
         features: unit vectors, float [K, M, D].
-        distance, surprise: out of fold, as in `Measures`.
+        real: what was measured of the real images by the classifiers that did not see them, by name as in `Measures`.
         copied: each real image's nearest other one, by the features of the classifier that did not see the image.
+        usual_distance, …: what of these is usual for a new real image of a class.
         judgeable_classes: classes that a fold classifier saw.
     """
 
@@ -82,55 +90,63 @@ class Reference:
         )
         unseen = self._prototypes.isnan().any(dim=2).all(dim=0)
         self.judgeable_classes = np.flatnonzero(~unseen.numpy())
-        distance, surprise = np.full(len(labels), np.nan), np.full(len(labels), np.nan)
         self.copied = Nearest.none(len(labels))
+        parts = []
         for fold, (logits, features) in enumerate(outputs):
             rows = np.flatnonzero(folds == fold)
-            distance[rows] = _distances(features[rows], self._prototypes[fold], labels[rows])
-            surprise[rows] = np.where(np.isnan(distance[rows]), np.nan, _surprise(logits[rows], labels[rows]))
+            parts.append(_means([_opinion(logits[rows], features[rows], self._prototypes[fold], labels[rows])]))
             bank = self._pictures.with_features(features)
             self.copied.put(rows, nearest(bank.take(rows), bank, excluded=rows))
-        self.distance, self.surprise = distance, surprise
-        self.usual_distance, self.usual_surprise = Usual(distance, labels), Usual(surprise, labels)
+        by_fold = np.argsort(folds, kind="stable").argsort()
+        self.real = {name: np.concatenate([part[name] for part in parts])[by_fold] for name in parts[0]}
+        self.usual_distance, self.usual_detour = (
+            Usual(self.real["distance"], labels),
+            Usual(self.real["detour"], labels),
+        )
+        self.usual_surprise, self.usual_odds = Usual(self.real["surprise"], labels), Usual(self.real["odds"], labels)
         self.usual_pixel, self.usual_feature = Usual(self.copied.pixel, labels), Usual(self.copied.feature, labels)
 
     def measure(self, images: npt.NDArray[np.uint8], labels: Ints, accepted: Pictures | None = None) -> Measures:
         """Measures candidates, uint8 [N, C, H, W], made for the classes `labels`."""
-        features, distances, nearer, surprises, agrees = [], [], [], [], []
-        for network, prototypes in zip(self._networks, self._prototypes, strict=True):
-            logits, deep = _outputs(network, images)
-            features.append(deep)
-            distances.append(_distances(deep, prototypes, labels))
-            unseen = np.isnan(distances[-1])
-            similarity = torch.nan_to_num(deep @ prototypes.T, nan=-2.0)
-            nearer.append(np.where(unseen, np.nan, similarity.argmax(1).numpy() == labels))
-            surprises.append(np.where(unseen, np.nan, _surprise(logits, labels)))
-            agrees.append(np.where(unseen, np.nan, logits.argmax(1).numpy() == labels))
-        stacked = torch.stack(features)
-        compared = pictures(images, stacked, labels)
+        outputs = [_outputs(network, images) for network in self._networks]
+        opinions = [
+            _opinion(*output, prototypes, labels) for output, prototypes in zip(outputs, self._prototypes, strict=True)
+        ]
+        features = torch.stack([deep for _, deep in outputs])
+        compared = pictures(images, features, labels)
+        copied, pending = nearest(compared, self._pictures), np.ones(len(labels), dtype=np.bool_)
         return Measures(
-            labels,
-            stacked,
-            compared,
-            _mean(distances),
-            _mean(nearer),
-            _mean(surprises),
-            _mean(agrees),
-            nearest(compared, self._pictures),
-            accepted,
-            np.ones(len(labels), dtype=np.bool_),
+            labels, features, compared, **_means(opinions), copied=copied, accepted=accepted, pending=pending
         )
+
+    def left_out(self, most: int) -> Iterator[Measures]:
+        """For each fold its real images, at most so many of a class, as if they were candidates.
+
+        They are measured by the classifier that did not see them, and by no other.
+        """
+        for fold, features in enumerate(self.features):
+            rows = np.flatnonzero(self.folds == fold)
+            rows = rows[_rank(self.labels[rows]) < most]
+            values = {name: measured[rows] for name, measured in self.real.items()}
+            yield Measures(
+                self.labels[rows],
+                features[None, rows],
+                self._pictures.take(rows).with_features(features[rows]),
+                **values,
+                copied=self.copied.take(rows),
+                accepted=None,
+                pending=np.ones(len(rows), dtype=np.bool_),
+            )
 
     def copy_limits(self, labels: Ints, quantile: float) -> tuple[Floats, Floats]:
         """How near new real images of these classes come to real ones but for a share: in pixels, in features, [N].
 
         The lesser of what is usual for the class and for all: a few images say little about how near others may come.
         """
-        both = (self.usual_pixel, self.usual_feature)
-        pixel, feature = (np.fmin(usual.limits(labels, quantile), usual.quantile(ANY, quantile)) for usual in both)
+        pixel, feature = (usual.lesser(labels, quantile) for usual in (self.usual_pixel, self.usual_feature))
         return np.nan_to_num(pixel, nan=SMALLEST), np.nan_to_num(feature, nan=SMALLEST)
 
-    def left_out(self, label: int) -> list[Floats]:
+    def features_left_out(self, label: int) -> list[Floats]:
         """Features of the class's images by each classifier that did not see them, K arrays [M_k, D]."""
         rows = [(self.folds == fold) & (self.labels == label) for fold in range(len(self.features))]
         return [features[chosen].double().numpy() for features, chosen in zip(self.features, rows, strict=True)]
@@ -159,6 +175,31 @@ def _prototypes(features: Tensor, labels: Ints, num_classes: int) -> Tensor:
     return F.normalize(torch.stack(rows), dim=1)
 
 
+def _opinion(logits: Tensor, features: Tensor, prototypes: Tensor, labels: Ints) -> dict[str, Floats]:
+    """What one classifier measures of N images, [N] each, the odds as their logarithm; NaN for a class it never saw."""
+    own = torch.from_numpy(labels)[:, None]
+    distance = _distances(features, prototypes, labels)
+    similarity = torch.nan_to_num(features @ prototypes.T, nan=UNLIKE)
+    other = 1 - similarity.scatter(1, own, UNLIKE).amax(1).double().numpy()
+    surprise = _surprise(logits, labels)
+    rival = -F.log_softmax(logits, dim=1).scatter(1, own, -torch.inf).amax(1).double().numpy()
+    opinion = {
+        "distance": distance,
+        "own_share": similarity.argmax(1).numpy() == labels,
+        "detour": distance / np.maximum(other, SMALLEST),
+        "surprise": surprise,
+        "agreement": logits.argmax(1).numpy() == labels,
+        "odds": surprise - rival,
+    }
+    return {name: np.where(np.isnan(distance), np.nan, values) for name, values in opinion.items()}
+
+
+def _means(opinions: list[dict[str, Floats]]) -> dict[str, Floats]:
+    """Means over the classifiers; of the odds the geometric one."""
+    means = {name: _mean([opinion[name] for opinion in opinions]) for name in opinions[0]}
+    return means | {"odds": np.exp(means["odds"])}
+
+
 def _distances(features: Tensor, prototypes: Tensor, labels: Ints) -> Floats:
     """Cosine distance of each image to the prototype of its class, [N]; NaN where the class has none."""
     return 1 - (features * prototypes[labels]).sum(1).double().numpy()
@@ -175,3 +216,12 @@ def _mean(values: list[Floats]) -> Floats:
     known = ~np.isnan(stacked)
     total = np.where(known, stacked, 0.0).sum(axis=0)
     return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
+
+
+def _rank(labels: Ints) -> Ints:
+    """How many images of the same class come before each, [N]."""
+    order = np.argsort(labels, kind="stable")
+    starts = np.searchsorted(labels[order], labels[order])
+    rank = np.empty(len(labels), dtype=np.int64)
+    rank[order] = np.arange(len(labels)) - starts
+    return rank

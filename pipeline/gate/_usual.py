@@ -51,6 +51,10 @@ class Usual:
         distinct, places = np.unique(labels, return_inverse=True)
         return np.array([self.quantile(int(label), share) for label in distinct], dtype=np.float64)[places]
 
+    def lesser(self, labels: Ints, share: float) -> Floats:
+        """`limits`, and at most what is usual for all classes alike: a class's few images may say anything, [N]."""
+        return np.fmin(self.limits(labels, share), self.quantile(ANY, share))
+
     def share_below(self, label: int, values: Floats) -> Floats:
         """Share of the class's real images below each value, [N]; 0 if no real image was measured."""
         if not len(self._logs):

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor
@@ -18,7 +19,7 @@ from pipeline import plan as plans
 from pipeline.atomic import new_folder, write_json, write_table
 from pipeline.dataset import Dataset, PixelStore, Row, ShardWriter, make_row
 from pipeline.errors import UserError
-from pipeline.gate import Pictures, Reference, judge
+from pipeline.gate import Pictures, Reference, judge, real_pass
 from pipeline.generators import MICRO_BATCH, Generator
 from pipeline.metrics.fidelity import estimate
 from pipeline.params import section
@@ -114,11 +115,13 @@ def run(
     pace.record("synthesize", sum(tally.accepted for tally in tallies.values()), time.monotonic() - start)
     judgeable = {real.class_names[label] for label in reference.judgeable_classes}
     unjudged = [name for name, tally in tallies.items() if tally.drawn and name not in judgeable]
-    write_json(metrics, outcome.summary(tallies, unjudged))
+    real_passed = real_pass(reference, params.gate)
+    write_json(metrics, outcome.summary(tallies, unjudged, real_passed))
     write_table(candidates, outcome.candidates(tallies.values(), real.frame(["id"])["id"].tolist()))
     write_table(table, outcome.outcomes(tallies, list(params.gate)))
     write_table(fidelity, outcome.fidelity(tallies))
     _tell(tallies, unjudged)
+    _tell_real(real_passed)
 
 
 def load_generator(folder: Path) -> Generator:
@@ -201,7 +204,7 @@ def _row(image: npt.NDArray[np.uint8], label: int, seed: int, quality: float, we
 
 def _fidelity(label: int, reference: Reference, features: Tensor, params: Params) -> estimate.Fidelity:
     most = params.fidelity.max_images
-    real = [left_out[:most] for left_out in reference.left_out(label)]
+    real = [left_out[:most] for left_out in reference.features_left_out(label)]
     synthetic = [one.double().numpy() for one in features[:, :most]]
     return estimate.fidelity(real, synthetic, params.fidelity.num_resamples, derive(params.seed, label, "fidelity"))
 
@@ -216,3 +219,11 @@ def _tell(tallies: dict[str, Tally], unjudged: list[str]) -> None:
             log(f"synthesize: class {name!r} falls short: {short}")
     total = sum((tally.refused for tally in tallies.values()), Counter[str]())
     log(f"synthesize: {sum(tally.accepted for tally in tallies.values())} accepted, refused: {dict(total) or 'none'}")
+
+
+def _tell_real(passed: pd.DataFrame) -> None:
+    """What the gate would let through of real images, each class alike."""
+    shares = passed.groupby("label").mean().mean()
+    most = shares.drop("all").idxmin() if len(shares) > 1 else None
+    strictest = f"; {most} alone {shares[most]:.0%}" if most else ""
+    log(f"synthesize: of real images left out the gate would let {shares['all']:.0%} through{strictest}")

@@ -48,8 +48,10 @@ def _measured(measures: Measures) -> dict[str, npt.NDArray[np.float64]]:
     return {
         "prototype_distance": measures.distance,
         "own_share": measures.own_share,
+        "detour": measures.detour,
         "agreement": measures.agreement,
         "probability": np.exp(-measures.surprise),
+        "odds": measures.odds,
         "pixel_distance": measures.copied.pixel,
         "feature_distance": measures.copied.feature,
     }
@@ -59,7 +61,7 @@ _CANDIDATE = {
     "class": "str",
     **dict.fromkeys(("number", "seed"), "int64"),
     "outcome": "str",
-    **dict.fromkeys(("prototype_distance", "own_share", "agreement", "probability"), "float32"),
+    **dict.fromkeys(("prototype_distance", "own_share", "detour", "agreement", "probability", "odds"), "float32"),
     **dict.fromkeys(("pixel_distance", "feature_distance"), "float32"),
     "nearest_real": "int64",
 }
@@ -74,8 +76,13 @@ def candidates(tallies: Iterable[Tally], ids: Sequence[str]) -> pd.DataFrame:
     return table.assign(nearest_real=pd.Series([ids[row] if row >= 0 else None for row in rows], dtype="str"))
 
 
-def summary(tallies: Mapping[str, Tally], unjudged: Sequence[str]) -> dict[str, Any]:
-    """The counts of each class and in all, and the mean over classes of the figures."""
+def summary(tallies: Mapping[str, Tally], unjudged: Sequence[str], real_pass: pd.DataFrame) -> dict[str, Any]:
+    """The counts of each class and in all, the mean over classes of the figures, and what real images would meet.
+
+    Args:
+        real_pass: as `pipeline.gate.real_pass` tells.
+    """
+    by_class = real_pass.groupby("label").mean()
     accepted = sum(tally.accepted for tally in tallies.values())
     drawn = sum(tally.drawn for tally in tallies.values())
     return {
@@ -90,9 +97,11 @@ def summary(tallies: Mapping[str, Tally], unjudged: Sequence[str]) -> dict[str, 
                 "accepted": tally.accepted,
                 "drawn": tally.drawn,
                 "refused": dict(sorted(tally.refused.items())),
+                "real_pass_share": round(float(by_class["all"][label]), 6) if label in by_class.index else None,
             }
-            for name, tally in tallies.items()
+            for label, (name, tally) in enumerate(tallies.items())
         },
+        "real_pass_share": {str(name): round(float(share), 6) for name, share in by_class.mean().items()},
         "features": FEATURES,
         "mean_fidelity": _means(fidelity(tallies)),
     }

@@ -1,6 +1,6 @@
 """The gate of params.yaml against planted candidates, on real digits and classifiers trained in folds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -119,10 +119,37 @@ def test_new_real_images_mostly_pass_in_rich_classes_and_in_poor_ones(planted: P
     assert min(passed[planted.unseen_labels == label].mean() for label in range(NUM_CLASSES)) >= 0.5
 
 
+@pytest.fixture(scope="module")
+def untaught(planted: Planted) -> Planted:
+    """The same digits, and classifiers that tell nothing."""
+    networks = [
+        backbones.create("resnet", {"depth": 8, "width": 8}, 1, NUM_CLASSES, seed=seed).eval()
+        for seed in range(NUM_FOLDS)
+    ]
+    return replace(planted, reference=Reference(planted.images, planted.labels, planted.folds, networks, NUM_CLASSES))
+
+
+def test_classifiers_that_tell_nothing_let_real_images_through_and_neither_noise_nor_copies(untaught: Planted) -> None:
+    measures = untaught.reference.measure(untaught.unseen, untaught.unseen_labels)
+    outvoted = (measures.agreement < 0.5) | (measures.own_share < 0.5)
+    assert outvoted.mean() > 0.5
+    assert untaught.refused(untaught.unseen, untaught.unseen_labels).get("", 0.0) >= 0.7
+    noise = np.random.default_rng(0).integers(0, 256, (400, 1, 8, 8), dtype=np.uint8)
+    assert untaught.refused(noise, np.arange(400) % NUM_CLASSES)["unlike_real"] >= 0.8
+    assert set(untaught.reasons(untaught.images, untaught.labels)) == {"near_copy"}
+
+
+def test_what_is_told_of_left_out_images_is_about_true_of_unseen_ones(planted: Planted) -> None:
+    told = gate.real_pass(planted.reference, CHECKS).groupby("label")["all"].mean()
+    passed = planted.reasons(planted.unseen, planted.unseen_labels) == ""
+    assert told[0] == pytest.approx(passed[planted.unseen_labels == 0].mean(), abs=0.15)
+    assert told.mean() == pytest.approx(passed.mean(), abs=0.15)
+
+
 def test_a_limit_that_counts_images_alike_would_refuse_the_poor_classes_own(planted: Planted) -> None:
     measured = planted.reference.measure(planted.unseen, planted.unseen_labels).distance
     poor = planted.unseen_labels == NUM_CLASSES - 1
-    counted = np.nanquantile(planted.reference.distance, 0.95)
+    counted = np.nanquantile(planted.reference.real["distance"], 0.95)
     usual = planted.reference.usual_distance.quantile(NUM_CLASSES - 1, 0.95)
     assert np.mean(measured[poor] <= usual) >= 0.8
     assert np.mean(measured[poor] <= counted) < np.mean(measured[poor] <= usual) - 0.05
@@ -139,14 +166,14 @@ def test_unseen_images_lie_further_from_their_prototype_than_trained_on_ones(pla
             )
         ]
     )
-    assert np.isfinite(reference.distance).all()
-    assert reference.distance.mean() > trained.mean()
-    assert np.quantile(reference.distance, 0.9) > np.quantile(trained, 0.9)
+    assert np.isfinite(reference.real["distance"]).all()
+    assert reference.real["distance"].mean() > trained.mean()
+    assert np.quantile(reference.real["distance"], 0.9) > np.quantile(trained, 0.9)
 
 
 def test_new_images_are_as_far_as_the_out_of_fold_distances_say(planted: Planted) -> None:
     measured = planted.reference.measure(planted.unseen, planted.unseen_labels).distance
     rich = planted.unseen_labels == 0
     assert np.median(measured[rich]) == pytest.approx(
-        np.median(planted.reference.distance[planted.labels == 0]), rel=0.5
+        np.median(planted.reference.real["distance"][planted.labels == 0]), rel=0.5
     )

@@ -59,6 +59,13 @@ def test_limits_and_shares_of_several_images_at_once() -> None:
     assert shares == pytest.approx([0, 0.05, 0.5, 0.95, 1])
 
 
+def test_the_lesser_of_the_class_s_and_of_all() -> None:
+    # The medians of the classes are e^1, e^2 and e^3 (see above), that of all alike e^2.
+    usual = Usual(np.exp(np.repeat([1.0, 2.0, 3.0], [30, 30, 30])), np.repeat([0, 1, 2], [30, 30, 30]))
+    assert usual.limits(np.array([0, 1, 2]), 0.5) == pytest.approx(np.exp([1, 2, 3]))
+    assert usual.lesser(np.array([0, 1, 2]), 0.5) == pytest.approx(np.exp([1, 2, 2]))
+
+
 def test_what_was_never_measured_is_no_limit() -> None:
     usual = Usual(np.array([np.nan, np.inf]), np.array([0, 1]))
     assert np.isnan(usual.quantile(0, 0.5))
