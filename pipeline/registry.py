@@ -77,16 +77,19 @@ def known(package: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def checked_options(package: str, chosen: str, where: str) -> AfterValidator:
+def checked_options(package: str, chosen: str | None, where: str) -> AfterValidator:
     """What a field of `Params` that holds the options of plug-ins is annotated with.
 
     Args:
-        chosen: the field before it that names the plug-in used.
+        chosen: the field before it that names the plug-in used; None where any plug-in may go without options.
         where: what problems are told of, such as "params.yaml: train_source.backbones".
     """
 
     def check(options: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
-        check_options(package, info.data.get(chosen, ""), options, where)
+        if chosen is not None:
+            check_options(package, info.data.get(chosen, ""), options, where)
+        elif problems := option_problems(package, options, where):
+            raise UserError("\n".join(problems))
         return options
 
     return AfterValidator(check)

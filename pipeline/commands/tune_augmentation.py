@@ -82,8 +82,7 @@ def val_balanced_accuracy(
     added: Path, seed: int, train: Path, val: Path, source: Path, params: train_classifier.Params
 ) -> float:
     """Mean recall over the classes, on validation images, of one classifier of the augmented arm."""
-    how, label = params.transfer, "tune_augmentation"
-    network, _ = fit_arm((train, added), source, how, params.loss, params.recipe, params.added, seed, label)
+    network, _ = fit_arm((train, added), source, params, seed, "tune_augmentation")
     held = PixelStore(Dataset.open(val))
     logits, _ = logits_and_features(network, held.images())
     return float(np.nanmean(recall_by_class(logits, held.labels, Dataset.open(train).num_classes)))

@@ -1,17 +1,15 @@
-"""Balanced Softmax (Ren et al. 2020, eq. 4), the same as logit adjustment in the loss (Menon et al. 2021, eq. 10)."""
+"""Balanced Softmax (Ren et al. 2020, eq. 4), the same as logit adjustment in the loss with tau = 1."""
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from pipeline.losses import Facts, Loss
+from pipeline.losses._adjusted import Adjusted
+from pipeline.params import section
 
 
-def loss(logits: Tensor, labels: Tensor, class_counts: Tensor, smoothing: float) -> Tensor:
-    """Cross-entropy of logits shifted by the log of the class counts, [N].
+@section
+class Params:
+    """It has no options."""
 
-    A class without an image takes no part, in the labels' smoothing neither: its shifted logit would be dragged up.
-    """
-    present = class_counts > 0
-    log_probs = F.log_softmax(logits + torch.where(present, class_counts, 1e-12).log(), dim=1)
-    own = log_probs.gather(1, labels[:, None])[:, 0]
-    spread = (log_probs * present).sum(dim=1) / present.sum()
-    return -(1 - smoothing) * own - smoothing * spread
+
+def build(params: Params, facts: Facts) -> Loss:
+    """Cross-entropy of logits shifted by the log of the class counts."""
+    return Adjusted(smoothing=facts.smoothing)

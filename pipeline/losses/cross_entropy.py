@@ -3,7 +3,23 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.losses import Facts, Loss
+from pipeline.params import section
 
-def loss(logits: Tensor, labels: Tensor, class_counts: Tensor, smoothing: float) -> Tensor:
-    """-log softmax(logits)[label], [N]."""
-    return F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+
+@section
+class Params:
+    """It has no options."""
+
+
+def build(params: Params, facts: Facts) -> Loss:
+    """The loss, with the labels smoothed."""
+    return CrossEntropy(facts.smoothing)
+
+
+class CrossEntropy(Loss):
+    """-log softmax(logits)[label]."""
+
+    def forward(self, logits: Tensor, targets: Tensor, class_counts: Tensor, progress: float) -> Tensor:
+        """See `Loss`."""
+        return F.cross_entropy(logits, targets, reduction="none", label_smoothing=self.smoothing)

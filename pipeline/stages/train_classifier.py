@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from pydantic import Field
 
-from pipeline import registry
 from pipeline.atomic import write_json, write_text
 from pipeline.backbones import Network
 from pipeline.dataset import Dataset, PixelStore
@@ -19,31 +18,27 @@ from pipeline.engine import run_jobs
 from pipeline.params import section
 from pipeline.progress import log
 from pipeline.seeds import derive
-from pipeline.training.classifier import Added, Recipe, fit_arm
+from pipeline.training.classifier import fit_arm
 from pipeline.training.folds import assign_folds
 from pipeline.training.inference import logits_and_features, over_seeds, recall_by_class
 from pipeline.training.loop import Point
-from pipeline.training.transfer import How, Task, load_task, save, transfer
+from pipeline.training.recipe import Arm
+from pipeline.training.transfer import Task, load_task, save, transfer
 from pipeline.training.use import USE_FILE, calibration_figures, describe
 
 
 @section
-class Params:
+class Params(Arm):
     """Section `train_classifier` of params.yaml: one recipe for all arms.
 
     Attributes:
-        loss: the loss of the augmented and completed arms.
         seeds: classifiers an arm.
         folds: classifiers that each leave a part of the real images out; the gate measures with them.
     """
 
-    loss: Annotated[str, registry.known("pipeline.losses")]
-    transfer: How
     seed: Annotated[int, Field(ge=0)]
     seeds: Annotated[int, Field(ge=1, le=100)]
     folds: Annotated[int, Field(ge=2, le=20)]
-    recipe: Recipe
-    added: Added
 
 
 def run(
@@ -117,7 +112,7 @@ def _train_one(
     rows = None
     if left_out is not None:
         rows = np.flatnonzero(assign_folds(real.labels, params.folds, params.seed) != left_out)
-    network, points = fit_arm(train, source, params.transfer, loss, params.recipe, params.added, seed, name, rows)
+    network, points = fit_arm(train, source, params, seed, name, loss=loss, rows=rows)
     held = Dataset.open(val)
     logits = np.empty((0, real.num_classes), np.float32)
     if held.num_rows:

@@ -11,9 +11,10 @@ from pipeline.atomic import write_json
 from pipeline.dataset import Dataset, PixelStore
 from pipeline.params import section
 from pipeline.progress import log
-from pipeline.training.classifier import Recipe, TrainingData, fit
+from pipeline.training.classifier import TrainingData, fit
 from pipeline.training.device import threads_for
 from pipeline.training.inference import logits_and_features
+from pipeline.training.recipe import Recipe
 from pipeline.training.transfer import Task, save
 
 HELD_OUT = 0.1

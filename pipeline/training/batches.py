@@ -16,10 +16,11 @@ class Batch(NamedTuple):
 
     Attributes:
         images: float [N, C, H, W] in [-1, 1].
-        labels: int64 [N].
+        labels: int64 [N]; a classifier also learns from distributions over the classes, float [N, C].
         weights: float [N].
         domains: int64 [N], 0 the target, 1 the source domain.
         added: bool [N], whether the image was added to the real ones.
+        views: further versions of each image, float [N, V, C, H, W], for a loss that wants them.
     """
 
     images: Tensor
@@ -27,10 +28,16 @@ class Batch(NamedTuple):
     weights: Tensor
     domains: Tensor
     added: Tensor
+    views: Tensor | None = None
 
     def part(self, start: int, step: int, device: torch.device) -> "Batch":
         """Every `step`-th image from `start` on, on `device`: real and added ones as in the whole batch."""
-        return Batch(*(tensor[start::step].to(device, non_blocking=True) for tensor in self))
+
+        def of(tensor: Tensor) -> Tensor:
+            return tensor[start::step].to(device, non_blocking=True)
+
+        views = None if self.views is None else of(self.views)
+        return Batch(*(of(tensor) for tensor in self[:5]))._replace(views=views)
 
 
 def to_float(images: npt.NDArray[np.uint8]) -> Tensor:
@@ -82,5 +89,5 @@ def gather(store: PixelStore, rows: npt.NDArray[np.int64]) -> Batch:
 
 
 def concatenate(first: Batch, second: Batch) -> Batch:
-    """Two batches as one, in this order."""
-    return Batch(*(torch.cat(parts) for parts in zip(first, second, strict=True)))
+    """Two batches as one, in this order, without further views."""
+    return Batch(*(torch.cat(parts) for parts in zip(first[:5], second[:5], strict=True)))

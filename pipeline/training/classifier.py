@@ -1,68 +1,27 @@
 """Trains one classifier: the recipe that is the same in every arm; only the data differ."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from pipeline import losses
 from pipeline.backbones import Network
 from pipeline.dataset import Dataset, PixelStore
-from pipeline.params import section
+from pipeline.losses import Facts, Loss
 from pipeline.seeds import derive
-from pipeline.training.batches import Batch, concatenate, epoch_rows, gather
+from pipeline.training.batches import Batch, class_balanced_probs, concatenate, epoch_rows, gather, weighted_rows
 from pipeline.training.device import device
 from pipeline.training.loop import Point, train
-from pipeline.training.schedule import Schedule
-from pipeline.training.transfer import How, transfer
+from pipeline.training.recipe import Added, Arm, Recipe
+from pipeline.training.transfer import transfer
 from pipeline.transforms.augmentation import augment_batch
-from pipeline.transforms.mixing import Mixing, mix
-from pipeline.transforms.policy import Policy
-
-
-@section
-class Recipe:
-    """How a classifier is trained, whatever the data.
-
-    Attributes:
-        schedule: number and size of updates.
-        augmentation: on-the-fly changes.
-        label_smoothing: share of each label that is spread over the classes, for each loss that has one.
-        mixing: of two images and their labels, after those changes.
-    """
-
-    schedule: Schedule
-    augmentation: Policy
-    label_smoothing: dict[str, Annotated[float, Field(ge=0, lt=1)]]
-    mixing: Mixing = Mixing()
-
-    @field_validator("label_smoothing")
-    @classmethod
-    def _known_losses(cls, given: dict[str, float]) -> dict[str, float]:
-        for name in given:
-            losses.get(name)
-        return given
-
-
-@section
-class Added:
-    """How added (augmented, synthetic) images enter.
-
-    Attributes:
-        weight: weight of the loss over added images beside that over real ones, at the start.
-        final_weight: the same at the end; it changes linearly, so that real images can have the last word.
-        batch_size: added images an update, beside the real ones.
-    """
-
-    weight: Annotated[float, Field(ge=0)]
-    final_weight: Annotated[float, Field(ge=0)]
-    batch_size: Annotated[int, Field(ge=1)]
+from pipeline.transforms.mixing import mix
 
 
 @dataclass(frozen=True)
@@ -85,91 +44,147 @@ class ClassifierTask(nn.Module):
     real_counts: Tensor
     added_counts: Tensor
 
-    def __init__(self, network: Network, loss: str, data: TrainingData, recipe: Recipe, seed: int) -> None:
+    def __init__(self, network: Network, criterion: Loss, data: TrainingData, recipe: Recipe, seed: int) -> None:
         super().__init__()
-        self.network = network
-        self._loss, self._recipe, self._how, self._seed = losses.get(loss), recipe, data.how, seed
-        self._smoothing = recipe.label_smoothing.get(loss, 0.0)
+        self.network, self.criterion = network, criterion
+        self._recipe, self._how, self._seed = recipe, data.how, seed
         num_classes = network.head.out_features
-        self.register_buffer("real_counts", _counts(data.real.labels[data.rows], num_classes))
+        counts = _counts(data.real.labels[data.rows], num_classes)
+        self.register_buffer("real_counts", _as_drawn(counts, recipe.class_balance))
         if data.added is not None:
             self.register_buffer("added_counts", _counts(data.added.labels, num_classes, data.added.weights))
 
     def players(self) -> dict[str, list[nn.Parameter]]:
-        """One player: the network."""
-        return {"classifier": list(self.network.parameters())}
+        """One player: the network, with whatever the loss learns."""
+        return {"classifier": [*self.network.parameters(), *self.criterion.parameters()]}
 
     def loss(self, _player: str, batch: Batch, progress: float) -> Tensor:
         """The loss of one update; where images are mixed, that of both labels in their shares."""
         if not self._recipe.mixing.on:
-            return self._loss_of(self.network(batch.images), batch, progress)
+            return self._loss_of(batch, batch.images, progress)
         step = round(progress * self._recipe.schedule.steps)
         rng = np.random.default_rng(derive(self._seed, "mixing", step))
         partners = _partners(batch.added)
         images, share = mix(batch.images, partners, self._recipe.mixing, rng)
-        logits = self.network(images)
-        own = self._loss_of(logits, batch, progress)
-        mixed_in = batch._replace(labels=batch.labels[partners], weights=batch.weights[partners])
-        return share * own + (1 - share) * self._loss_of(logits, mixed_in, progress)
+        return self._loss_of(batch, images, progress, partners, share)
 
-    def _loss_of(self, logits: Tensor, batch: Batch, progress: float) -> Tensor:
-        real, added, smoothing = ~batch.added, batch.added, self._smoothing
-        total = self._loss(logits[real], batch.labels[real], self.real_counts, smoothing).mean()
+    def _loss_of(
+        self, batch: Batch, images: Tensor, progress: float, partners: Tensor | None = None, share: float = 1.0
+    ) -> Tensor:
+        head, counts, labels = self.network.head, self._counts_of(batch), batch.labels
+        features, further = self._features(images, batch.views)
+        logits = self.criterion.logits(features, head)
+
+        def total(values: Tensor, weights: Tensor) -> Tensor:
+            return self._mean(values, weights, batch.added, progress)
+
+        loss = total(self.criterion(logits, labels, counts, progress), batch.weights)
+        if partners is not None:
+            mixed_in = total(self.criterion(logits, labels[partners], counts, progress), batch.weights[partners])
+            loss = share * loss + (1 - share) * mixed_in
+        if further is not None:  # views are not mixed
+            loss = loss + total(self.criterion.of_views(further, head, labels, counts), batch.weights)
+        return loss
+
+    def _features(self, images: Tensor, views: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Features of the images, [N, D], and of their further views, [N, views, D]."""
+        if views is None:
+            return self.network.features(images), None
+        features = self.network.features(torch.cat([images, views.flatten(0, 1)]))
+        return features[: len(images)], features[len(images) :].reshape(*views.shape[:2], -1)
+
+    def _counts_of(self, batch: Batch) -> Tensor:
+        """Of each image the class counts of the data that it was drawn from, [C] if these are one and [N, C] if not."""
+        if self._how is None or not batch.added.any():
+            return self.real_counts
+        return torch.where(batch.added[:, None], self.added_counts, self.real_counts)
+
+    def _mean(self, values: Tensor, weights: Tensor, added: Tensor, progress: float) -> Tensor:
+        total = values[~added].mean()
         if self._how is None or not added.any():
             return total
-        values = self._loss(logits[added], batch.labels[added], self.added_counts, smoothing)
-        weights = batch.weights[added]
         weight = self._how.weight + progress * (self._how.final_weight - self._how.weight)
-        return total + weight * (values * weights).sum() / weights.sum()
+        return total + weight * (values[added] * weights[added]).sum() / weights[added].sum()
 
 
 def fit(
-    network: Network, loss: str, data: TrainingData, recipe: Recipe, seed: int, label: str, show: bool = False
+    network: Network,
+    loss: str,
+    data: TrainingData,
+    recipe: Recipe,
+    seed: int,
+    label: str,
+    *,
+    options: dict[str, Any] | None = None,
+    show: bool = False,
 ) -> tuple[Network, list[Point]]:
-    """Trains `network` for the recipe's number of updates, whatever the amount of data."""
-    size = recipe.schedule.batch_size
+    """Trains `network` for the recipe's number of updates, whatever the amount of data.
 
-    def batch_at(step: int) -> Batch:
-        batch = gather(data.real, data.rows[epoch_rows(len(data.rows), size, seed, step)])
-        if data.added is not None and data.how is not None:
-            extra = gather(data.added, epoch_rows(len(data.added), data.how.batch_size, derive(seed, "added"), step))
-            batch = concatenate(batch, extra._replace(added=torch.ones_like(extra.added)))
-        rng = torch.Generator().manual_seed(derive(seed, "augmentation", step))
-        return batch._replace(images=augment_batch(batch.images, recipe.augmentation, rng))
-
-    task = ClassifierTask(network, loss, data, recipe, seed).to(device())
+    Args:
+        options: of the loss.
+    """
+    facts = Facts(network.head.in_features, network.head.out_features, recipe.label_smoothing.get(loss, 0.0))
+    criterion = losses.create(loss, options or {}, facts, derive(seed, "loss"))
+    criterion.start(network.head)
+    task = ClassifierTask(network, criterion, data, recipe, seed).to(device())
+    batch_at = _batches(data, recipe, criterion.views, seed)
     trained, points = train(task, batch_at, recipe.schedule, seed=seed, label=label, show=show)
-    result: Network = trained.network  # type: ignore[assignment]
-    return result, points
+    result: ClassifierTask = trained  # type: ignore[assignment]
+    result.criterion.finish(result.network.head)
+    return result.network, points
 
 
 def fit_arm(
     train: Sequence[Path],
     source: Path,
-    how: How,
-    loss: str,
-    recipe: Recipe,
-    added: Added,
+    arm: Arm,
     seed: int,
     label: str,
+    *,
+    loss: str | None = None,
     rows: npt.NDArray[np.int64] | None = None,
 ) -> tuple[Network, list[Point]]:
     """One classifier of an arm, which starts from the source's network.
 
     Args:
         train: the real images, then data sets that are added to them.
+        loss: instead of the arm's.
         rows: of the real images; all by default.
     """
     real, more = Dataset.open(train[0]), Dataset(tuple(train[1:]))
-    store = PixelStore(real)
+    store, loss = PixelStore(real), loss or arm.loss
     data = TrainingData(
         store,
         np.arange(len(store)) if rows is None else rows,
         PixelStore(more) if more.folders and more.num_rows else None,
-        added,
+        arm.added,
     )
-    network, _ = transfer(source, store.image_shape[0], real.class_names, how, seed)
-    return fit(network, loss, data, recipe, seed, label)
+    network, _ = transfer(source, store.image_shape[0], real.class_names, arm.transfer, seed)
+    return fit(network, loss, data, arm.recipe, seed, label, options=arm.losses.get(loss))
+
+
+def _batches(data: TrainingData, recipe: Recipe, num_views: int, seed: int) -> Callable[[int], Batch]:
+    size, policy = recipe.schedule.batch_size, recipe.augmentation
+    cumulative = np.cumsum(class_balanced_probs(data.real.labels[data.rows], recipe.class_balance))
+
+    def rows_at(step: int) -> npt.NDArray[np.int64]:
+        if recipe.class_balance:
+            return weighted_rows(cumulative, size, derive(seed, "rows"), step)
+        return epoch_rows(len(data.rows), size, seed, step)
+
+    def batch_at(step: int) -> Batch:
+        batch = gather(data.real, data.rows[rows_at(step)])
+        if data.added is not None and data.how is not None:
+            extra = gather(data.added, epoch_rows(len(data.added), data.how.batch_size, derive(seed, "added"), step))
+            batch = concatenate(batch, extra._replace(added=torch.ones_like(extra.added)))
+        rng = torch.Generator().manual_seed(derive(seed, "augmentation", step))
+        seen = batch._replace(images=augment_batch(batch.images, policy, rng))
+        if not num_views:
+            return seen
+        views = [augment_batch(batch.images, recipe.views or policy, rng) for _ in range(num_views)]
+        return seen._replace(views=torch.stack(views, dim=1))
+
+    return batch_at
 
 
 def _partners(added: Tensor) -> Tensor:
@@ -182,3 +197,11 @@ def _partners(added: Tensor) -> Tensor:
 
 def _counts(labels: npt.NDArray[np.int64], num_classes: int, weights: npt.NDArray[np.float32] | None = None) -> Tensor:
     return torch.from_numpy(np.bincount(labels, weights, minlength=num_classes)).float()
+
+
+def _as_drawn(counts: Tensor, class_balance: float) -> Tensor:
+    """The class counts [C] that natural draws would need to bring the classes in these shares."""
+    if not class_balance:
+        return counts
+    shares = torch.where(counts > 0, counts ** (1 - class_balance), 0.0)
+    return shares * (counts.sum() / shares.sum())

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline import losses
+from pipeline.losses import Facts
 from pipeline.params import section
 
 MAX_ITERATIONS = 200
@@ -46,7 +47,7 @@ def refit(
         weights: [N].
         class_counts: [C], of the prior; a class with 0 keeps its part of the head.
     """
-    loss = losses.get("balanced_softmax")
+    loss = losses.create("balanced_softmax", {}, Facts(head.in_features, head.out_features))
     y, share = torch.from_numpy(labels), torch.from_numpy(weights / weights.sum())
     size = float(share @ features.double().square().sum(dim=1)) ** 0.5 or 1.0
     x = features.double() / size
@@ -60,7 +61,7 @@ def refit(
     def objective() -> Tensor:
         optimiser.zero_grad()
         pull = (W - W_0).square().sum() + (b - b_0).square().sum()
-        value = share @ loss(x @ W.T + b, y, counts, 0.0) + how.decay / 2 * pull
+        value: Tensor = share @ loss(x @ W.T + b, y, counts, 1.0) + how.decay / 2 * pull
         value.backward()  # type: ignore[no-untyped-call]
         return value
 

@@ -135,7 +135,7 @@ def _hits(added: tuple[Path, ...], kept: Path, held: PixelStore, num_seeds: int,
     train = (kept, *added)
     for number in range(num_seeds):
         seed = derive(how.seed, "tune", number)
-        network, _ = fit_arm(train, inputs.source, how.transfer, how.loss, how.recipe, how.added, seed, "tune")
+        network, _ = fit_arm(train, inputs.source, how, seed, "tune")
         logits, _ = logits_and_features(network, held.images())
         total += logits.argmax(1).numpy() == held.labels
     return total / num_seeds

@@ -77,4 +77,4 @@ def test_a_batch_has_its_rows_pixels_labels_and_weights(tmp_path: Path) -> None:
 
 def test_batches_are_joined_in_order() -> None:
     one, two = (Batch(*(torch.full((n, 1, 1, 1) if i == 0 else (n,), n) for i in range(5))) for n in (1, 2))
-    assert [part.flatten().tolist() for part in concatenate(one, two)] == [[1, 2, 2]] * 5
+    assert [part.flatten().tolist() for part in concatenate(one, two)[:5]] == [[1, 2, 2]] * 5

@@ -8,11 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline import backbones, params
+from pipeline import backbones, losses, params
 from pipeline.dataset import Dataset, PixelStore
+from pipeline.losses import Facts
 from pipeline.seeds import derive
 from pipeline.training.batches import Batch, concatenate
-from pipeline.training.classifier import Added, ClassifierTask, Recipe, TrainingData, fit
+from pipeline.training.classifier import ClassifierTask, TrainingData, fit
+from pipeline.training.recipe import Added, Recipe
 from pipeline.transforms.mixing import Mixing, mix
 from tests.tiny import ROOT, bars, batch_of, merged, write_bars
 
@@ -35,7 +37,8 @@ def data(tmp_path: Path) -> TrainingData:
 
 def task(data: TrainingData, mixing: Recipe, seed: int = 7) -> ClassifierTask:
     network = backbones.create("resnet", {"depth": 8, "width": 4}, 1, 3, seed=0)
-    return ClassifierTask(network, "cross_entropy", data, mixing, seed).eval()
+    criterion = losses.create("cross_entropy", {}, Facts(16, 3))
+    return ClassifierTask(network, criterion, data, mixing, seed).eval()
 
 
 def batch() -> Batch:

@@ -1,0 +1,173 @@
+"""The classifier's two-term loss, how its images are drawn, and each loss through a whole training."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline import backbones, losses, params, registry
+from pipeline.dataset import Dataset, PixelStore
+from pipeline.losses import Facts
+from pipeline.training import classifier
+from pipeline.training.batches import Batch, concatenate
+from pipeline.training.classifier import ClassifierTask, TrainingData, fit
+from pipeline.training.recipe import Added, Recipe
+from pipeline.transforms.policy import Policy
+from tests.stages.chain import Chain
+from tests.tiny import ROOT, bars, batch_of, merged, write_bars
+
+KINDS = registry.names("pipeline.losses")
+LABELS, ADDED = np.array([0, 0, 1, 2]), np.array([2, 1, 2])
+
+
+def recipe(**changes: Any) -> Recipe:
+    values = params.read(ROOT / "params.yaml")["train_classifier"]["recipe"]
+    short = merged(values, {"schedule": {"steps": 8, "batch_size": 4}})
+    return params.build(Recipe, merged(short, changes), "recipe")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> TrainingData:
+    real = PixelStore(Dataset.open(write_bars(tmp_path / "real", [16, 4, 1])))
+    added = PixelStore(Dataset.open(write_bars(tmp_path / "added", [0, 2, 3], origin="synthetic", weight=0.5)))
+    return TrainingData(real, np.arange(len(real)), added, Added(weight=0.4, final_weight=0.2, batch_size=len(ADDED)))
+
+
+def network() -> backbones.Network:
+    return backbones.create("resnet", {"depth": 8, "width": 4}, 1, 3, seed=0)
+
+
+def task(data: TrainingData, name: str = "cross_entropy", how: Recipe | None = None) -> ClassifierTask:
+    return ClassifierTask(network(), losses.create(name, {}, Facts(16, 3)), data, how or recipe(), 7).eval()
+
+
+def batch() -> Batch:
+    """Four real images, then three added ones of different weights."""
+    added = batch_of(bars(ADDED, seed=2), ADDED)
+    added = added._replace(weights=torch.tensor([0.5, 1.0, 2.0]), added=torch.ones(len(ADDED), dtype=torch.bool))
+    return concatenate(batch_of(bars(LABELS, seed=1), LABELS), added)
+
+
+# ------------------------------------------------------------ the loss of a batch
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_each_image_is_judged_by_the_class_counts_of_its_own_data(data: TrainingData, name: str) -> None:
+    trained = task(data, name)
+    assert trained.real_counts.tolist() == [16, 4, 1]
+    assert trained.added_counts.tolist() == [0, 1, 1.5]
+    with torch.no_grad():
+        value = trained.loss("classifier", batch(), 0.5)
+        logits = trained.criterion.logits(trained.network.features(batch().images), trained.network.head)
+        real = trained.criterion(logits[:4], batch().labels[:4], trained.real_counts, 0.5)
+        added = trained.criterion(logits[4:], batch().labels[4:], trained.added_counts, 0.5)
+    weighted = (added * torch.tensor([0.5, 1.0, 2.0])).sum() / 3.5
+    assert value.item() == pytest.approx((real.mean() + 0.3 * weighted).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("mixing", [{}, {"mixup": 0.8}])
+@pytest.mark.parametrize("name", KINDS)
+def test_labels_may_be_distributions(data: TrainingData, name: str, mixing: dict[str, float]) -> None:
+    hard = batch()
+    soft = hard._replace(labels=torch.nn.functional.one_hot(hard.labels, 3).float())
+    trained = task(data, name, recipe(mixing=mixing))
+    with torch.no_grad():
+        values = [trained.loss("classifier", given, 0.5) for given in (hard, soft)]
+    torch.testing.assert_close(values[0], values[1])
+
+
+def test_the_views_of_real_and_added_images_are_contrasted_with_each_other(data: TrainingData) -> None:
+    seen: list[tuple[Tensor, Tensor]] = []
+    trained = task(data, "balanced_contrastive")
+
+    class Spy(type(trained.criterion)):  # type: ignore[misc]
+        def of_views(self, features: Tensor, head: torch.nn.Linear, targets: Tensor, class_counts: Tensor) -> Tensor:
+            values: Tensor = super().of_views(features, head, targets, class_counts)
+            seen.append((features, values))
+            return values
+
+    trained.criterion.__class__ = Spy
+    first = batch()
+    views = torch.stack([batch_of(bars([*LABELS, *ADDED], seed=n), LABELS).images for n in (5, 6)], dim=1)
+    with torch.no_grad():
+        alone = trained._mean(
+            trained.criterion(trained.network(first.images), first.labels, trained._counts_of(first), 0.5),
+            *(first.weights, first.added, 0.5),
+        )
+        value = trained.loss("classifier", first._replace(views=views), 0.5)
+        features, values = seen[0]
+        torch.testing.assert_close(features[:, 1], trained.network.features(views[:, 1]))
+    assert features.shape == (7, 2, 16)
+    torch.testing.assert_close(value - alone, trained._mean(values, first.weights, first.added, 0.5))
+
+
+# ------------------------------------------------------------ how images are drawn
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch, data: TrainingData, how: Recipe, name: str = "cross_entropy") -> list[Batch]:
+    """The batches of a training."""
+    batches: list[Batch] = []
+    loss = ClassifierTask.loss
+
+    def noted(self: ClassifierTask, player: str, batch: Batch, progress: float) -> Tensor:
+        batches.append(batch)
+        return loss(self, player, batch, progress)
+
+    monkeypatch.setattr(ClassifierTask, "loss", noted)
+    fit(network(), name, data, how, 3, "test")
+    return batches
+
+
+@pytest.mark.parametrize(("power", "expected"), [(0.0, [16, 4, 1]), (0.5, [4, 2, 1]), (1.0, [1, 1, 1])])
+def test_classes_come_in_the_shares_that_class_balance_says(
+    data: TrainingData, monkeypatch: pytest.MonkeyPatch, power: float, expected: list[int]
+) -> None:
+    how = recipe(class_balance=power, schedule={"steps": 2, "batch_size": 4000})
+    batches = drawn(monkeypatch, TrainingData(data.real, data.rows), how)
+    shares = np.bincount(torch.cat([batch.labels for batch in batches]).numpy()) / 8000
+    assert shares == pytest.approx(np.array(expected) / sum(expected), abs=0.02)
+
+
+def test_what_is_left_out_is_never_drawn(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.flatnonzero(data.real.labels > 0)
+    batches = drawn(monkeypatch, TrainingData(data.real, rows), recipe(class_balance=1.0))
+    assert {int(label) for batch in batches for label in batch.labels} == {1, 2}
+
+
+@pytest.mark.parametrize(("power", "shares"), [(0.0, [16, 4, 1]), (0.5, [12, 6, 3]), (1.0, [7, 7, 7])])
+def test_the_loss_is_told_the_class_counts_as_they_are_drawn(
+    data: TrainingData, power: float, shares: list[int]
+) -> None:
+    counts = task(data, how=recipe(class_balance=power)).real_counts
+    torch.testing.assert_close(counts, torch.tensor(shares).float())
+    absent = classifier._as_drawn(torch.tensor([9.0, 1.0, 0.0]), power)
+    assert absent[2] == 0
+    assert absent.sum().item() == pytest.approx(10)
+
+
+def test_views_are_changed_anew_by_the_policy_of_views(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
+    how = replace(recipe(schedule={"steps": 1}), augmentation=Policy(), views=Policy(brightness=0.5))  # type: ignore[type-var]
+    (seen,) = drawn(monkeypatch, data, how, "balanced_contrastive")
+    assert seen.views is not None
+    assert seen.views.shape == (7, 2, 1, 8, 8)
+    factors = ((seen.views + 1) / (seen.images[:, None] + 1).clamp(min=0.01)).mean(dim=(2, 3, 4))
+    assert (factors - 1).abs().max() < 0.51
+    assert (factors[:, 0] - factors[:, 1]).abs().min() > 1e-4  # each image and view by a draw of its own
+    assert drawn(monkeypatch, data, how)[-1].views is None
+
+
+# ------------------------------------------------------------ whole trainings
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_loss_runs_through_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("COUNTERWEIGHT_WORKERS", "1")
+    chain = Chain(tmp_path)
+    chain.train_source()
+    folder = chain.train_classifier("arm", chain.train, chain.augmented, loss=name, seeds=1)
+    assert [path.name for path in (folder / name).iterdir()] == ["seed-0.safetensors"]
+    assert 0 <= chain.json("arm")["val_balanced_accuracy"][name]["mean"] <= 1
