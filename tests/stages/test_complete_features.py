@@ -149,7 +149,7 @@ def test_a_baseline_that_has_not_run_is_named(chain: Chain) -> None:
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"trunk": "balanced"}, "unknown loss 'balanced'; did you mean 'balanced_softmax'?; known: "),
+        ({"trunk": "balanced_sotfmax"}, "unknown loss 'balanced_sotfmax'; did you mean 'balanced_softmax'?; known: "),
         ({"few_up_to": 20}, "params.yaml: complete_features.many_above must be at least few_up_to, 20, got 14"),
         ({"target": 0}, "params.yaml: complete_features.target should be greater than 0, got 0"),
         ({"head": {"decay": 0}}, "params.yaml: complete_features.head.decay should be greater than 0, got 0"),
