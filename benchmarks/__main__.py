@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.memory import MILLION
 from benchmarks.timing import Result
 
-MODULES = ("reading", "training", "augmentation", "augmentation_memory", "ingest", "ingest_memory")
+MODULES = ("reading", "training", "generators", "augmentation", "augmentation_memory", "ingest", "ingest_memory")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
