@@ -3,7 +3,7 @@
 A model trains here if it is an `nn.Module` with
     players() -> dict[str, list[nn.Parameter]]: who minimises over which parameters, in the order they move;
     loss(player, batch, progress) -> Tensor []: what a player minimises; progress goes from 0 to 1 over the training;
-    optimiser(player) -> dict (if it has one): what the player's AdamW has other than the schedule's (lr, betas, …).
+    optimiser(player) -> dict (if it has one): what the player's optimiser has other than the schedule's (lr, betas, …).
 A VAE or a classifier has one player, a GAN two.
 
 Random numbers of step k depend on the seed, the process and k alone, so that a resumed run draws what an uninterrupted
@@ -27,7 +27,7 @@ from pipeline.seeds import derive
 from pipeline.training.batches import Batch
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.device import make_fabric
-from pipeline.training.schedule import Schedule, learning_rate
+from pipeline.training.schedule import Schedule, learning_rate, make_optimiser
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -126,9 +126,8 @@ class _Run:
         self.model, self.schedule, self.fabric, self.label = model.train(), schedule, fabric, label
         self.players: dict[str, list[nn.Parameter]] = model.players()  # type: ignore[operator]
         own: Callable[[str], dict[str, Any]] = getattr(model, "optimiser", lambda _player: {})
-        common = {"lr": schedule.lr, "weight_decay": schedule.weight_decay}
         self.optimisers = {
-            player: torch.optim.AdamW(parameters, **common | own(player)) for player, parameters in self.players.items()
+            player: make_optimiser(schedule, parameters, **own(player)) for player, parameters in self.players.items()
         }
         self.rates = {player: float(optimiser.defaults["lr"]) for player, optimiser in self.optimisers.items()}
         average = get_ema_multi_avg_fn(schedule.ema_decay)  # type: ignore[no-untyped-call]

@@ -95,6 +95,34 @@ def test_the_weights_move_by_the_learning_rates() -> None:
         assert w.item() == pytest.approx(-sum(learning_rate(plan, step) for step in range(10)), rel=1e-4)
 
 
+def test_a_rate_in_steps_by_hand() -> None:
+    plan = schedule(steps=10, lr=1.0, warmup=0.2, decay="step", decay_at=[0.5, 0.8], decay_factor=0.1)
+    expected = [0.5, 1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.1, 0.01, 0.01]
+    assert [learning_rate(plan, step) for step in range(10)] == pytest.approx(expected)
+
+
+def test_sgd_s_weights_move_as_nesterov_s_momentum_says() -> None:
+    # v = 0.9 v + g, w -= lr (g + 0.9 v), where g is the slope and the pull of the weight decay (Sutskever et al. 2013)
+    plan = schedule(steps=6, lr=0.1, decay="step", decay_at=[0.5], weight_decay=0.2, optimiser="sgd")
+    w, v = 0.0, 0.0
+    for step in range(6):
+        g = 3.0 + 0.2 * w
+        v = 0.9 * v + g
+        w -= learning_rate(plan, step) * (g + 0.9 * v)
+    assert run(Scalar(slope=3.0), plan).w.item() == pytest.approx(w, rel=1e-5)
+
+
+def test_what_sets_betas_cannot_be_trained_by_sgd() -> None:
+    class Particular(Scalar):
+        def optimiser(self, _player: str) -> dict[str, object]:
+            return {"lr": 0.1, "betas": (0.0, 0.9)}
+
+    run(Particular(), schedule())
+    told = r"^params.yaml: schedule.optimiser: what is trained sets betas; take adamw$"
+    with pytest.raises(UserError, match=told):
+        run(Particular(), schedule(optimiser="sgd"))
+
+
 def test_gradients_are_clipped_to_the_norm(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[float] = []
     step = torch.optim.AdamW.step
@@ -198,10 +226,11 @@ def checkpoint() -> Checkpoint:
     return Checkpoint({"seed": 3}, ["training/loop.py"], interval_s=0)
 
 
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
 @pytest.mark.parametrize("decay", [0.0, 0.9])
 @pytest.mark.parametrize("last", [1, 7])
-def test_killed_and_run_again_it_ends_bit_for_bit_the_same(decay: float, last: int) -> None:
-    plan = schedule(steps=12, ema_decay=decay, weight_decay=0.1, warmup=0.2)
+def test_killed_and_run_again_it_ends_bit_for_bit_the_same(decay: float, last: int, optimiser: str) -> None:
+    plan = schedule(steps=12, ema_decay=decay, weight_decay=0.1, warmup=0.2, optimiser=optimiser)
     whole, points = train(duel(), batch_at, plan, seed=3, label="test", show=False)
     with pytest.raises(Killed):
         run(duel(), plan, dies_at(last), checkpoint=checkpoint())
