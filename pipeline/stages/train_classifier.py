@@ -4,7 +4,7 @@ import csv
 import io
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,13 @@ from pipeline.engine import run_jobs
 from pipeline.params import section
 from pipeline.progress import log
 from pipeline.seeds import derive
-from pipeline.training.classifier import fit_arm
+from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.classifier import CODE, fit_arm
 from pipeline.training.folds import assign_folds
 from pipeline.training.inference import logits_and_features, over_seeds, recall_by_class
 from pipeline.training.loop import Point
 from pipeline.training.recipe import Arm
-from pipeline.training.transfer import Task, load_task, save, transfer
+from pipeline.training.transfer import Task, digest, load_task, save, transfer
 from pipeline.training.use import USE_FILE, calibration_figures, describe
 
 
@@ -55,6 +56,9 @@ def run(
 ) -> None:
     """Trains `params.seeds` classifiers under each loss on real images and those added to them.
 
+    Killed half-way, the next run goes on from the checkpoints; a classifier that was done is not trained again if its
+    training was long enough to have one.
+
     Args:
         train: the real training images, then data sets that are added to them.
         losses: losses to train under, instead of the recipe's.
@@ -62,7 +66,7 @@ def run(
     """
     real = Dataset.open(train[0])
     Dataset.open(*train)
-    jobs = [
+    jobs: list[dict[str, Any]] = [
         {"name": f"{loss}/seed-{number}", "loss": loss, "seed": derive(params.seed, number), "left_out": None}
         for loss in losses or (params.loss,)
         for number in range(params.seeds)
@@ -72,7 +76,8 @@ def run(
             {"name": f"fold-{number}", "loss": params.loss, "seed": derive(params.seed, "fold"), "left_out": number}
             for number in range(params.folds)
         ]
-    shared = {"train": train, "val": val, "source": source, "params": params}
+    inputs = [*(Dataset.open(folder).digest for folder in train), digest(source)]
+    shared = {"train": train, "val": val, "source": source, "params": params, "inputs": inputs}
     results = run_jobs(_train_one, [job | shared for job in jobs], out.name)
     task = _target_task(source, real)
     arms = [result for result, job in zip(results, jobs, strict=True) if job["left_out"] is None]
@@ -82,6 +87,8 @@ def run(
     if folds is not None:
         left_out = {name: network for name, network, *_ in results[len(arms) :]}
         save(folds, task, left_out, {"folds.json": {"folds": params.folds, "seed": params.seed}})
+    for job in jobs:
+        _checkpoint(job["loss"], job["seed"], job["left_out"], params, inputs).remove()
     weights = transfer(source, task.in_channels, task.class_names, params.transfer, 0)[1]
     calibration = calibration_figures(use, logits, labels)
     write_json(metrics, _summary(logits, labels, weights) | {"calibration": calibration or "none"})
@@ -91,6 +98,13 @@ def run(
 
 def _target_task(source: Path, real: Dataset) -> Task:
     return replace(load_task(source), in_channels=real.image_shape[0], class_names=real.class_names)
+
+
+def _checkpoint(loss: str, seed: int, left_out: int | None, params: Params, inputs: list[str]) -> Checkpoint:
+    """That of one classifier, which knows all that its weights depend on."""
+    arm = {name: getattr(params, name) for name in Arm.__dataclass_fields__}  # type: ignore[attr-defined]
+    fold = None if left_out is None else [left_out, params.folds, params.seed]
+    return Checkpoint([arm, loss, seed, fold, inputs], CODE)
 
 
 Floats = npt.NDArray[np.float32]
@@ -106,13 +120,15 @@ def _train_one(
     val: Path,
     source: Path,
     params: Params,
+    inputs: list[str],
 ) -> Result:
     """One classifier: its name, network, loss curve and logits [N, C] on the validation images."""
     real = Dataset.open(train[0])
     rows = None
     if left_out is not None:
         rows = np.flatnonzero(assign_folds(real.labels, params.folds, params.seed) != left_out)
-    network, points = fit_arm(train, source, params, seed, name, loss=loss, rows=rows)
+    checkpoint = _checkpoint(loss, seed, left_out, params, inputs)
+    network, points = fit_arm(train, source, params, seed, name, loss=loss, rows=rows, checkpoint=checkpoint)
     held = Dataset.open(val)
     logits = np.empty((0, real.num_classes), np.float32)
     if held.num_rows:

@@ -11,7 +11,8 @@ from pipeline.atomic import write_json
 from pipeline.dataset import Dataset, PixelStore
 from pipeline.params import section
 from pipeline.progress import log
-from pipeline.training.classifier import TrainingData, fit
+from pipeline.training.classifier import fit
+from pipeline.training.classifier_task import TrainingData
 from pipeline.training.device import threads_for
 from pipeline.training.inference import logits_and_features
 from pipeline.training.recipe import Recipe

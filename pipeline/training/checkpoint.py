@@ -34,19 +34,28 @@ class Checkpoint:
         interval_s: seconds between two saves.
     """
 
-    def __init__(self, work: Any, parts: Sequence[str], interval_s: float = INTERVAL_S) -> None:
+    def __init__(self, work: Any, parts: Sequence[str], interval_s: float | None = None) -> None:
         folder = Path(os.environ.get("COUNTERWEIGHT_CHECKPOINTS") or ".counterweight/checkpoints")
         text = json.dumps(work, sort_keys=True, default=str) + code.digest(parts)
         self.path = folder / f"{hashlib.sha256(text.encode()).hexdigest()}.safetensors"
-        self._interval_s, self._saved_at = interval_s, time.monotonic()
+        self._interval_s = INTERVAL_S if interval_s is None else interval_s
+        self._saved_at = time.monotonic()
 
     def save_if_due(self, state: Callable[[], State], step: int) -> None:
         """Saves after `step` updates if the last save is long enough ago."""
         if time.monotonic() - self._saved_at >= self._interval_s:
-            tensors = _flatten(state()) | _rng_state() | {"step": torch.tensor(step)}
-            with new_file(self.path) as temporary:
-                save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, temporary)
+            self._save(state(), step)
             self._saved_at = time.monotonic()
+
+    def save_if_begun(self, state: Callable[[], State], step: int) -> None:
+        """Saves after `step` updates if it was saved before: what took long is not done twice."""
+        if self.path.exists():
+            self._save(state(), step)
+
+    def _save(self, state: State, step: int) -> None:
+        tensors = _flatten(state) | _rng_state() | {"step": torch.tensor(step)}
+        with new_file(self.path) as temporary:
+            save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, temporary)
 
     def load(self, state: State) -> int:
         """Brings `state` to where the checkpoint left it; returns the number of updates done, 0 without one."""

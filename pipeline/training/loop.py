@@ -63,6 +63,7 @@ def train(
     seed: int,
     label: str,
     checkpoint: Checkpoint | None = None,
+    keep: bool = False,
     show: bool = True,
     fabric: "Fabric | None" = None,
     validate: Callable[[nn.Module], float] | None = None,
@@ -72,6 +73,7 @@ def train(
 
     Args:
         batch_at: the batch of a step; where several processes train together each takes its share of it.
+        keep: leaves the checkpoint of a training that was long enough for one, done, for a caller with more to do.
         fabric: devices, precision and processes; one device and full precision by default.
         validate: what the averaged network is to make small; measured every `schedule.check_every` steps. The best
             network is the result, and training ends when `schedule.patience` measurements in a row brought none better.
@@ -104,7 +106,10 @@ def train(
             if checkpoint and first and step + 1 < steps:
                 checkpoint.save_if_due(lambda: run.state() | (best.state(run.chosen()) if best else {}), step + 1)
     if checkpoint and first:
-        checkpoint.remove()
+        if keep and best is None:
+            checkpoint.save_if_begun(run.state, steps)
+        else:
+            checkpoint.remove()
     return ((best and best.chosen()) or run.chosen()).eval(), run.points()
 
 

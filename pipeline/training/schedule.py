@@ -60,7 +60,7 @@ class Schedule:
 
 
 def learning_rate(schedule: Schedule, step: int, highest: float | None = None) -> float:
-    """Learning rate of update `step`: linear warm-up, then steps, or a cosine to 0 (Loshchilov & Hutter 2017, eq. 5)."""
+    """Learning rate of update `step`: warm-up, then steps, or a cosine to zero (Loshchilov & Hutter 2017, eq. 5)."""
     highest = schedule.lr if highest is None else highest
     progress = (step + 1) / schedule.steps
     if progress <= schedule.warmup:

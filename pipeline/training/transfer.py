@@ -1,5 +1,6 @@
 """Carries a source network's architecture and weights to the target task, and says what was taken."""
 
+import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -45,6 +46,14 @@ def save(folder: Path, task: Task, networks: dict[str, Network], more: dict[str,
             path = out / f"{name}.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)
             save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
+
+
+def digest(folder: Path) -> str:
+    """sha256 over the files of a model, but for figures and the like that lie in its folder."""
+    total = hashlib.sha256()
+    for path in [folder / "task.json", *sorted(folder.rglob("*.safetensors"))]:
+        total.update(path.read_bytes() if path.exists() else b"")
+    return total.hexdigest()
 
 
 def load_task(folder: Path) -> Task:

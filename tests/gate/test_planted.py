@@ -11,7 +11,8 @@ from sklearn.datasets import load_digits
 from pipeline import backbones, gate, params
 from pipeline.dataset import Dataset, PixelStore
 from pipeline.gate import Reference, _reference
-from pipeline.training.classifier import TrainingData, fit
+from pipeline.training.classifier import fit
+from pipeline.training.classifier_task import TrainingData
 from pipeline.training.folds import assign_folds
 from pipeline.training.recipe import Recipe
 from tests.tiny import ROOT, merged, write

@@ -1,21 +1,28 @@
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from torch import Tensor
 
 from pipeline.dataset import Dataset, PixelStore
 from pipeline.errors import UserError
 from pipeline.images import Shape
 from pipeline.metrics.temperature import fit_temperature, pooled
+from pipeline.stages import train_classifier
 from pipeline.stages.train_classifier import Params
+from pipeline.training import checkpoint
+from pipeline.training.batches import Batch
+from pipeline.training.classifier_task import ClassifierTask
 from pipeline.training.folds import assign_folds
 from pipeline.training.inference import logits_and_features
-from pipeline.training.transfer import load, load_task
+from pipeline.training.transfer import digest, load, load_task
 from pipeline.training.use import load_use
 from tests.builders import digests
-from tests.stages.chain import Chain
-from tests.tiny import NAMES, bars, settings, write, write_bars
+from tests.stages.chain import STEPS, Chain
+from tests.tiny import NAMES, bars, merged, settings, write, write_bars
 
 ENDS = ("", "/seed-0", "/seed-1")  # of the mean of a loss's networks, and of each
 
@@ -149,6 +156,74 @@ def test_coloured_images_start_from_a_grey_source(chain: Chain) -> None:
     chain.train_classifier("arm", chain.train)
     assert chain.json("arm")["weights"]["adapted"] == 1
     assert load_task(chain.root / "arm").in_channels == 3
+
+
+class Killed(BaseException):
+    """Stands in for the end of the process."""
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"loss": "balanced_contrastive"}, {"recipe": {"head_retraining": {"steps": 2}}}]
+)
+def test_killed_half_way_it_goes_on_and_what_was_done_is_not_done_again(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(checkpoint, "INTERVAL_S", 0.0)
+    changes = merged({"seeds": 3, "recipe": {"schedule": STEPS | {"steps": 7}}}, changes)
+    whole = digests(chain.train_classifier("whole", chain.train, chain.augmented, **changes))
+    asked: list[tuple[int, float]] = []
+    loss = ClassifierTask.loss
+
+    def counted(self: ClassifierTask, player: str, batch: Batch, progress: float) -> Tensor:
+        if player == "classifier":
+            asked.append((self._seed, round(7 * progress)))
+        return loss(self, player, batch, progress)
+
+    def dies(self: ClassifierTask, player: str, batch: Batch, progress: float) -> Tensor:
+        if len(asked) == 10:
+            raise Killed
+        return counted(self, player, batch, progress)
+
+    monkeypatch.setattr(ClassifierTask, "loss", dies)
+    with pytest.raises(Killed):
+        chain.train_classifier("killed", chain.train, chain.augmented, **changes)
+    assert not (chain.root / "killed").exists()
+    first, second = dict.fromkeys(seed for seed, _ in asked)
+
+    asked.clear()
+    monkeypatch.setattr(ClassifierTask, "loss", counted)
+    killed = digests(chain.train_classifier("killed", chain.train, chain.augmented, **changes))
+    assert [step for seed, step in asked if seed == second] == [3, 4, 5, 6]
+    assert first not in {seed for seed, _ in asked}
+    assert killed == whole
+    assert chain.text("killed.csv") == chain.text("whole.csv")
+    assert chain.text("killed.json") == chain.text("whole.json")
+    assert not list(Path(os.environ["COUNTERWEIGHT_CHECKPOINTS"]).iterdir())
+
+
+def test_other_work_has_another_checkpoint(chain: Chain) -> None:
+    params = settings(Params, "train_classifier")
+    inputs = ["a", digest(chain.root / "source")]
+    work: list[tuple[str, int, int | None, Params, list[str]]] = [
+        ("focal", 1, None, params, inputs),
+        ("cross_entropy", 1, None, params, inputs),
+        ("focal", 2, None, params, inputs),
+        ("focal", 1, 0, params, inputs),
+        ("focal", 1, 0, settings(Params, "train_classifier", folds=3), inputs),
+        ("focal", 1, None, settings(Params, "train_classifier", added={"weight": 0.7}), inputs),
+        ("focal", 1, None, settings(Params, "train_classifier", losses={"focal": {"gamma": 0.5}}), inputs),
+        ("focal", 1, None, params, ["b", inputs[1]]),
+        ("focal", 1, None, params, ["a", digest(chain.train_source("other", seed=9))]),
+    ]
+    assert len({train_classifier._checkpoint(*each).path for each in work}) == len(work)
+    more = settings(Params, "train_classifier", seeds=9)  # that others are trained too changes none
+    same = [train_classifier._checkpoint("focal", 1, None, each, inputs).path for each in (params, more)]
+    assert same[0] == same[1]
+
+
+def test_a_training_too_short_for_a_checkpoint_leaves_none(chain: Chain) -> None:
+    chain.train_classifier("arm", chain.train)
+    assert not list(Path(os.environ["COUNTERWEIGHT_CHECKPOINTS"]).glob("*"))
 
 
 def test_data_sets_of_other_classes_are_refused(chain: Chain) -> None:

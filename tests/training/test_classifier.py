@@ -12,9 +12,10 @@ from torch import Tensor
 from pipeline import backbones, losses, params, registry
 from pipeline.dataset import Dataset, PixelStore
 from pipeline.losses import Facts
-from pipeline.training import classifier
+from pipeline.training import classifier_task
 from pipeline.training.batches import Batch, concatenate
-from pipeline.training.classifier import ClassifierTask, TrainingData, fit
+from pipeline.training.classifier import fit
+from pipeline.training.classifier_task import ClassifierTask, HeadTask, TrainingData
 from pipeline.training.recipe import Added, Recipe
 from pipeline.transforms.policy import Policy
 from tests.stages.chain import Chain
@@ -144,13 +145,13 @@ def test_the_loss_is_told_the_class_counts_as_they_are_drawn(
 ) -> None:
     counts = task(data, how=recipe(class_balance=power)).real_counts
     torch.testing.assert_close(counts, torch.tensor(shares).float())
-    absent = classifier._as_drawn(torch.tensor([9.0, 1.0, 0.0]), power)
+    absent = classifier_task._as_drawn(torch.tensor([9.0, 1.0, 0.0]), power)
     assert absent[2] == 0
     assert absent.sum().item() == pytest.approx(10)
 
 
 def test_views_are_changed_anew_by_the_policy_of_views(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
-    how = replace(recipe(schedule={"steps": 1}), augmentation=Policy(), views=Policy(brightness=0.5))  # type: ignore[type-var]
+    how = replace(recipe(schedule={"steps": 1}), augmentation=Policy(), views=Policy(brightness=0.5))
     (seen,) = drawn(monkeypatch, data, how, "balanced_contrastive")
     assert seen.views is not None
     assert seen.views.shape == (7, 2, 1, 8, 8)
@@ -158,6 +159,41 @@ def test_views_are_changed_anew_by_the_policy_of_views(data: TrainingData, monke
     assert (factors - 1).abs().max() < 0.51
     assert (factors[:, 0] - factors[:, 1]).abs().min() > 1e-4  # each image and view by a draw of its own
     assert drawn(monkeypatch, data, how)[-1].views is None
+
+
+# ------------------------------------------------------------ the head anew
+
+
+def trained(data: TrainingData, **head: Any) -> dict[str, Tensor]:
+    result, points = fit(network(), "cross_entropy", data, recipe(head_retraining=head), 3, "test")
+    assert len(points) == 8
+    return result.state_dict()
+
+
+def test_the_head_alone_is_trained_anew_and_no_step_leaves_it(data: TrainingData) -> None:
+    own, none, other = trained(data), trained(data, steps=0, lr=0.5), trained(data, steps=3, lr=0.01)
+    assert all(torch.equal(own[name], none[name]) for name in own)
+    assert {name for name in own if not torch.equal(own[name], other[name])} == {"head.weight", "head.bias"}
+    assert all(torch.equal(other[name], again) for name, again in trained(data, steps=3, lr=0.01).items())
+
+
+def test_the_head_anew_is_told_apart_by_class_balanced_draws(
+    data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = recipe(schedule={"steps": 1}, head_retraining={"steps": 1, "class_balance": 1.0}, mixing={"mixup": 1.0})
+    how = replace(how, schedule=replace(how.schedule, batch_size=2000))
+    natural, balanced = drawn(monkeypatch, TrainingData(data.real, data.rows), how)
+    assert np.bincount(natural.labels) / 2000 == pytest.approx([16 / 21, 4 / 21, 1 / 21], abs=0.01)
+    assert np.bincount(balanced.labels) / 2000 == pytest.approx([1 / 3] * 3, abs=0.04)
+
+
+def test_all_before_the_head_works_as_it_does_when_it_is_asked(data: TrainingData) -> None:
+    criterion = losses.create("cross_entropy", {}, Facts(16, 3))
+    alone = HeadTask(network(), criterion, data, recipe(mixing={"mixup": 0.8}), 7).train()
+    assert [module.training for module in alone.network.trunk.modules()].count(True) == 0
+    alone.loss("head", batch(), 0.0).backward()
+    moved = {name for name, parameter in alone.network.named_parameters() if parameter.grad is not None}
+    assert moved == {"head.weight", "head.bias"}
 
 
 # ------------------------------------------------------------ whole trainings

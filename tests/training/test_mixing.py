@@ -13,7 +13,8 @@ from pipeline.dataset import Dataset, PixelStore
 from pipeline.losses import Facts
 from pipeline.seeds import derive
 from pipeline.training.batches import Batch, concatenate
-from pipeline.training.classifier import ClassifierTask, TrainingData, fit
+from pipeline.training.classifier import fit
+from pipeline.training.classifier_task import ClassifierTask, TrainingData
 from pipeline.training.recipe import Added, Recipe
 from pipeline.transforms.mixing import Mixing, mix
 from tests.tiny import ROOT, bars, batch_of, merged, write_bars
