@@ -37,11 +37,22 @@ EXEMPT = {
     "pipeline/params.py": "checks params.yaml, whose values are listed under `params`",
     "pipeline/progress.py": "what the terminal shows",
     "pipeline/registry.py": "finds a plug-in by its name",
+    "pipeline/torchvision_ops.py": "lets timm be imported",
     "pipeline/training/checkpoint.py": "a resumed training ends as an uninterrupted one: tested",
     "pipeline/training/device.py": "CPU or GPU, and how many",
 }
 # Packages whose files are plug-ins: which of them a stage uses is decided by params.yaml, not by imports.
-PLUGINS = ("backbones", "feature_completion", "gate", "generators", "heads", "losses", "sources", "strategies")
+PLUGINS = (
+    "backbones",
+    "feature_completion",
+    "gate",
+    "generators",
+    "heads",
+    "losses",
+    "source_tasks",
+    "sources",
+    "strategies",
+)
 
 
 def code_deps(stage: Stage) -> set[Path]:

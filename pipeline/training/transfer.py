@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -16,6 +19,7 @@ from pipeline.backbones import Network
 from pipeline.errors import UserError
 
 How = Literal["structure", "parameter"]
+Report = dict[str, list[str]]  # names of weights that were taken, adapted and left fresh
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,11 @@ def load_weights(folder: Path, name: str) -> dict[str, Tensor]:
         raise UserError(f"{path}: holds no weights ({error})") from None
 
 
+def has_weights(source: Path) -> bool:
+    """Whether a source network has learned anything, or is an architecture only."""
+    return (source / "weights.safetensors").exists()
+
+
 def load(folder: Path, name: str) -> Network:
     """One trained network, ready to be asked."""
     network = load_task(folder).build(seed=0)
@@ -91,7 +100,7 @@ def load(folder: Path, name: str) -> Network:
 
 def transfer(
     source: Path, in_channels: int, class_names: tuple[str, ...], how: How, seed: int
-) -> tuple[Network, dict[str, list[str]]]:
+) -> tuple[Network, Report]:
     """A network for the target task that starts from the source's.
 
     Args:
@@ -104,23 +113,50 @@ def transfer(
     """
     task = load_task(source)
     target = replace(task, in_channels=in_channels, class_names=class_names).build(seed)
-    report: dict[str, list[str]] = {"taken": [], "adapted": [], "fresh": []}
+    report: Report = {"taken": [], "adapted": [], "fresh": []}
     state = target.state_dict()
-    given = load_weights(source, "weights") if how == "parameter" and task.class_names else {}
+    given = load_weights(source, "weights") if how != "structure" and has_weights(source) else {}
+    if task.class_names != class_names:
+        given = {name: value for name, value in given.items() if not name.startswith("head.")}
     for name, own in state.items():
-        fate, value = _match(name, own, given.get(name), same_classes=task.class_names == class_names)
+        fate, value = fitted(name, own, given.get(name))
         report[fate].append(name)
         state[name] = value
     target.load_state_dict(state)
     return target, report
 
 
-def _match(name: str, own: Tensor, given: Tensor | None, same_classes: bool) -> tuple[str, Tensor]:
-    if given is None or (name.startswith("head.") and not same_classes):
+def fitted(name: str, own: Tensor, given: Tensor | None) -> tuple[str, Tensor]:
+    """What becomes of one weight, given the source's: "taken", "adapted" where that has a standard answer, "fresh"."""
+    if given is None:
         return "fresh", own
     if given.shape == own.shape:
-        return "taken", given
-    if given.ndim == 4 and given.shape[0] == own.shape[0] and given.shape[2:] == own.shape[2:]:
+        return "taken", given.to(own.dtype)
+    if (
+        _of_an_image(given)
+        and _of_an_image(own)
+        and given.shape[0] == own.shape[0]
+        and given.shape[2:] == own.shape[2:]
+    ):
         summed = given.sum(dim=1, keepdim=True)
-        return "adapted", (summed / own.shape[1]).expand_as(own).clone()
+        return "adapted", (summed / own.shape[1]).expand_as(own).to(own.dtype).clone()
+    if name.endswith("pos_embed") and given.ndim == own.ndim == 3 and given.shape[2] == own.shape[2]:
+        resized = _positions(given, own.shape[1])
+        return ("fresh", own) if resized is None else ("adapted", resized.to(own.dtype))
     return "fresh", own
+
+
+def _of_an_image(weight: Tensor) -> bool:
+    """Whether it may be a convolution of the image itself, whose channels are colours."""
+    return weight.ndim == 4 and weight.shape[1] in (1, 3)
+
+
+def _positions(given: Tensor, number: int) -> Tensor | None:
+    """Embeddings [1, N, D] of a square grid of patches, after those of tokens without a place, for another grid."""
+    for tokens in range(6):  # a class token, and up to four registers or one of distillation
+        old, new = math.isqrt(given.shape[1] - tokens), math.isqrt(number - tokens)
+        if old and new and old**2 + tokens == given.shape[1] and new**2 + tokens == number:
+            grid = given[:, tokens:].reshape(1, old, old, -1).permute(0, 3, 1, 2).float()
+            grid = F.interpolate(grid, (new, new), mode="bicubic", align_corners=False, antialias=new < old)
+            return torch.cat([given[:, :tokens].float(), grid.flatten(2).transpose(1, 2)], dim=1)
+    return None

@@ -7,7 +7,9 @@ import pytest
 from pipeline.dataset import Dataset
 from pipeline.errors import UserError
 from pipeline.stages import ingest_source
-from tests.builders import digests, image_folder, save, scan
+from tests.builders import build as ingest_target
+from tests.builders import digests, image_folder, picture, save, scan, zip_of
+from tests.stages.chain import Chain
 from tests.tiny import settings
 
 
@@ -55,3 +57,27 @@ def test_bad_sources_are_refused_and_leave_nothing(tmp_path: Path) -> None:
         build(source, tmp_path / "bad")
     assert not (tmp_path / "bad" / "domain").exists()
     assert build(source, tmp_path / "allowed", max_bad_fraction=0.2).num_rows == 5
+
+
+def test_a_zip_of_other_classes_channels_and_size_is_a_source_for_a_zip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As CIFAR-100 is for CIFAR-10, here across all that may differ: the trunk is taken, its first layer adapted."""
+    monkeypatch.setenv("COUNTERWEIGHT_WORKERS", "1")
+    target = zip_of(image_folder(tmp_path / "t", {"cat": 12, "dog": 9}), tmp_path / "target.zip", "target/")
+    other = tmp_path / "o"
+    for label, name in enumerate(("bolt", "nut", "screw")):
+        for number in range(6):
+            save(other / name / f"{number}.png", picture(label + 2, number, 20, 20)[..., 0])  # grey
+    source = zip_of(other, tmp_path / "source.zip")
+    chain = Chain(tmp_path / "chain")
+    chain.source_domain = build(source, tmp_path / "source").folders[0]
+    built = ingest_target(target, tmp_path / "target", image_size=12)
+    chain.train, chain.val = built.root / "train", built.root / "val"
+    assert Dataset.open(chain.source_domain).image_shape == (1, 20, 20)
+    assert built.split("train").image_shape == (3, 12, 12)
+    chain.train_source()
+    chain.train_classifier("arm", chain.train)
+    told = chain.json("arm")["weights"]
+    assert (told["adapted"], told["fresh"]) == (1, 2)
+    assert told["taken"] > 20
