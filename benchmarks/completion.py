@@ -8,12 +8,7 @@ reported. The peer is a plain diffusers training that is given as many seconds a
 
 import argparse
 import json
-import os
-import shlex
 import shutil
-import subprocess
-import sys
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -21,10 +16,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from benchmarks.completion_table import summary
-from tests.tiny import DATA, ROOT, merged
+from benchmarks.trial import Trial
+from tests.tiny import DATA, merged
 
 SMALL_CIFAR = {
     "ingest": {"source": str(DATA / "cifar10-lt100.zip"), "image_size": 16},
@@ -53,48 +48,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cifar10-16px": SMALL_CIFAR,
 }
 OUT = Path(__file__).parent / "completion.csv"
-
-
-class Trial:
-    """The stages of dvc.yaml, run in a folder with params of its own."""
-
-    def __init__(self, folder: Path, changes: dict[str, Any]) -> None:
-        self.folder = folder
-        self.stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-        self.params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-        folder.mkdir(parents=True, exist_ok=True)
-        self.change(changes)
-
-    def change(self, changes: dict[str, Any]) -> None:
-        """Changes params for the stages to come."""
-        self.params = merged(self.params, changes)
-        (self.folder / "params.yaml").write_text(yaml.safe_dump(self.params, sort_keys=False), encoding="utf-8")
-
-    def run(self, *names: str) -> float:
-        """Runs stages or commands; returns the seconds that they took."""
-        commands = {name: stage["cmd"] for name, stage in self.stages.items()}
-        return self.call(*(commands.get(name, f"python -m pipeline {name}") for name in names))
-
-    def call(self, *commands: str) -> float:
-        """Runs command lines in the folder; returns the seconds that they took."""
-        start = time.monotonic()
-        for command in commands:
-            words = [sys.executable, *shlex.split(command)[1:]]
-            done = subprocess.run(
-                words, cwd=self.folder, env=_environment(), capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                raise RuntimeError(f"{command}: {done.stderr[-2000:]}")
-        return time.monotonic() - start
-
-    def json(self, path: str) -> Any:
-        """What a stage wrote."""
-        return json.loads((self.folder / path).read_text(encoding="utf-8"))
-
-
-def _environment() -> dict[str, str]:
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**os.environ, **threads, "COUNTERWEIGHT_WORKERS": "1", "PYTHONPATH": str(ROOT)}
 
 
 def one_seed(setting: str, seed: int, names: list[str], folder: Path) -> list[dict[str, Any]]:

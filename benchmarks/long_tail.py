@@ -1,0 +1,148 @@
+"""CIFAR-10-LT and CIFAR-100-LT (imbalance 100) with a ResNet-32, beside the figures that papers give.
+
+`python -m benchmarks.long_tail [cifar10 cifar100] [--schedule full] [--seeds 3] [--on val]` trains every arm and writes
+a line for each to benchmarks/long_tail.csv. What is there is not run again, and a killed training goes on from its
+checkpoint: the same command resumes. No outside data, the network of the last update, the test split looked at once an
+arm. `--on val` judges on a tenth of the training images that is held out instead: settings are chosen there.
+
+On a GPU: `python -m benchmarks.long_tail --schedule full`. On a processor: `--schedule short`, a tenth of the updates
+or less, whose figures compare with each other only.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.long_tail_table import OUT, judge, summary
+from benchmarks.trial import Trial
+from tests.tiny import DATA, merged
+
+DATA_SETS = {"cifar10": "cifar10-lt100.zip", "cifar100": "cifar100-lt100.zip"}
+CROP_AND_FLIP = {"name": "none", "horizontal_flip": 0.5, "shift": 0.125, "border": "black"} | dict.fromkeys(
+    ("rotation_degrees", "scale", "shear", "brightness", "contrast"), 0.0
+)
+TRIVIAL = {"name": "trivial"}
+SGD = {"optimiser": "sgd", "lr": 0.1, "batch_size": 128, "weight_decay": 0.0005, "max_grad_norm": 1000.0}
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "short": {"epochs": 8, "warmup": 0.2, "generator": 1200, "generator_width": 16, "folds": 2},
+    "full": {"epochs": 200, "warmup": 0.025, "generator": 60_000, "generator_width": 64, "folds": 4},
+}
+ARMS: dict[str, dict[str, Any]] = {
+    "cross-entropy": {"loss": "cross_entropy"},
+    "LDAM-DRW": {"loss": "ldam_drw"},
+    "Balanced Softmax": {"loss": "balanced_softmax"},
+    "BCL": {"loss": "balanced_contrastive", "recipe": {"views": TRIVIAL}},
+    "Balanced Softmax, completed": {"loss": "balanced_softmax", "completed": True},
+    "BCL, completed": {"loss": "balanced_contrastive", "recipe": {"views": TRIVIAL}, "completed": True},
+}
+
+
+def settings(data: str, schedule: str, seed: int, on: str) -> dict[str, Any]:
+    """Params for a data set; the number of updates is filled in when its images are counted."""
+    how = SCHEDULES[schedule]
+    return {
+        "ingest": {
+            "source": str(DATA / DATA_SETS[data]),
+            "image_size": 32,
+            "leaks": "keep",  # published figures train on all of it
+            "val_fraction": 0.1 if on == "val" else 0.0,
+            "seed": seed,
+        },
+        "ingest_source": {"source": "none"},
+        "analyze_bias": {"augment_share": 0.0, "target": 0.2, "max_synthesize": 5},
+        "train_source": {"backbone": "resnet", "backbones": {"resnet": {"depth": 32, "width": 16}}, "seed": seed},
+        "train_generator": {
+            "name": "flow",
+            "generators": {"flow": {"width": how["generator_width"]}},
+            "seed": seed,
+            "schedule": {"steps": how["generator"], "precision": "auto"},
+            "augmentation": CROP_AND_FLIP | {"shift": 0.0},
+        },
+        "train_classifier": {
+            "transfer": "structure",
+            "seed": seed,
+            "seeds": 1,
+            "folds": how["folds"],
+            "recipe": {
+                "schedule": SGD | {"warmup": how["warmup"], "precision": "auto"},
+                "augmentation": CROP_AND_FLIP,
+                "label_smoothing": {"balanced_softmax": 0.0},
+            },
+            "added": {"batch_size": 64, "weight": 0.2, "final_weight": 0.0},
+        },
+        "synthesize": {"seed": seed, "sampling": {"flow": {"steps": 9, "source_style": 0.0}}},
+        "evaluate": {"num_resamples": 100},
+    }
+
+
+def prepared(folder: Path, data: str, schedule: str, seed: int, on: str) -> Trial:
+    """A trial whose images are in; what ran in it before is not run again."""
+    trial = Trial(folder, settings(data, schedule, seed, on), threads=2)
+    if not (folder / "models/source").exists():
+        trial.run("scan", "ingest", "ingest_source", "analyze_bias", "augment", "train_source")
+    images = sum(trial.json("results/analyze_bias/plan.json")[name]["real"] for name in _names(trial))
+    size = trial.params["train_classifier"]["recipe"]["schedule"]["batch_size"]
+    steps = round(SCHEDULES[schedule]["epochs"] * images / size)
+    trial.change({"train_classifier": {"recipe": {"schedule": {"steps": steps}}}})
+    return trial
+
+
+def _names(trial: Trial) -> list[str]:
+    return list(trial.json("results/analyze_bias/plan.json"))
+
+
+def train(trial: Trial, arm: str) -> tuple[Path, float]:
+    """Trains an arm; returns the folder of its classifier and the seconds it took."""
+    how, added = ARMS[arm], ""
+    trial.change({"train_classifier": merged({"recipe": {"views": None}}, {"recipe": how.get("recipe", {})})})
+    if how.get("completed"):
+        _synthesise(trial)
+        added = " data/synthetic"
+    out = f"models/{arm.replace(' ', '-').replace(',', '')}"
+    seconds = trial.call(
+        f"python -m pipeline train_classifier --losses {how['loss']} --train data/real/train{added}"
+        f" --val data/real/val --source models/source --out {out} --metrics {out}.json --curves {out}.csv"
+    )
+    return trial.folder / out, seconds
+
+
+def _synthesise(trial: Trial) -> None:
+    """Synthetic images for the plan, gated by classifiers of the Balanced Softmax arm; made once a trial."""
+    if (trial.folder / "data/synthetic").exists():
+        return
+    trial.run("train_baseline", "train_generator", "synthesize")
+
+
+def main() -> None:
+    """Runs what is missing and prints the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.long_tail", description=__doc__.splitlines()[0])
+    parser.add_argument("data", nargs="*", choices=[[], *DATA_SETS], default=list(DATA_SETS))
+    parser.add_argument("--schedule", choices=SCHEDULES, default="short")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--on", choices=("val", "test"), default="test")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--folder", type=Path, default=Path(".counterweight/long_tail"))
+    given = parser.parse_args()
+    rows = pd.read_csv(OUT) if OUT.exists() else pd.DataFrame(columns=["data", "schedule", "on", "arm", "seed"])
+    there = set(rows[["data", "schedule", "on", "arm", "seed"]].itertuples(index=False, name=None))
+    for data in given.data:
+        for seed in range(given.seeds):
+            for arm in given.arms:
+                key = (data, given.schedule, given.on, arm, seed)
+                if key in there:
+                    continue
+                folder = (given.folder / f"{data}-{given.schedule}-{given.on}-{seed}").absolute()
+                trial = prepared(folder, data, given.schedule, seed, given.on)
+                model, seconds = train(trial, arm)
+                row = dict(zip(("data", "schedule", "on", "arm", "seed"), key, strict=True))
+                row |= judge(trial.folder, model, given.on) | {"seconds": round(seconds)}
+                rows = pd.concat([rows, pd.DataFrame([row])])
+                rows.to_csv(OUT, index=False)
+                print(row, flush=True)
+    print(summary(rows).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
