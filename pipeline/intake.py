@@ -119,9 +119,14 @@ def _why_empty(file: SourceFile) -> str:
     try:
         file.read()
     except OSError as error:
-        told = "".join(sign if sign.isprintable() else " " for sign in error.strerror or str(error))
-        return f"cannot be read: {' '.join(told.split())[:120]}"
+        return why_unread(error)
     return "empty file"
+
+
+def why_unread(error: OSError) -> str:
+    """The reason why a file can't be read, in one line."""
+    told = "".join(sign if sign.isprintable() else " " for sign in error.strerror or str(error))
+    return f"cannot be read: {' '.join(told.split())[:120]}"
 
 
 def cut(pixels: Pixels, box: tuple[int, int, int, int] | None) -> Pixels:

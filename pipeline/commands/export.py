@@ -31,9 +31,18 @@ def _parts(path: Path) -> list[Path]:
     return [path] if any(path.glob("*.parquet")) or not parts else parts
 
 
-def _refuse_target(to: Path, dataset: Dataset) -> None:
+def refuse_filled(to: Path) -> None:
+    """Stops at a folder that holds something, or a file.
+
+    Raises:
+        UserError: `to` is one.
+    """
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(f"{to}: is there already and not empty; name a new folder")
+
+
+def _refuse_target(to: Path, dataset: Dataset) -> None:
+    refuse_filled(to)
     inside = next((path for path in dataset.folders if to.resolve().is_relative_to(path.resolve())), None)
     if inside is not None:
         raise UserError(f"{to}: lies in the data set {inside}; name a folder outside it")

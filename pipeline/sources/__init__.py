@@ -7,7 +7,8 @@ A source module has two functions:
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -83,6 +84,13 @@ def files(source: str) -> Iterator[SourceFile]:
         if not file.name.isascii() and any("\ud800" <= sign <= "\udfff" for sign in file.name):
             raise UserError(f"source {source!r}: the name {os.fsencode(file.name)!r} is no UTF-8; rename the file")
         yield file
+
+
+def unlabelled(given: str) -> AbstractContextManager[tuple[Sequence[str], Callable[[str], bytes]]]:
+    """Opens images without classes; see `pipeline.sources._unlabelled.opened`."""
+    from pipeline.sources import _unlabelled
+
+    return _unlabelled.opened(given)
 
 
 def prepared(found: Iterable[tuple[T, SourceFile]]) -> Iterator[tuple[T, SourceFile]]:

@@ -7,7 +7,8 @@ import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +19,7 @@ from pipeline.sources._columns import refuse_made_rows, tells_origin
 from pipeline.sources._tar import MAX_MEMBER_BYTES, refuse_bomb, refuse_hostile, unpacked_limit
 from pipeline.sources.imagefolder import common_folder, is_image, place, split_folders
 
+Look = Callable[[str, bytes], object]
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -43,10 +45,25 @@ def files(source: str) -> Iterator[SourceFile]:
         UserError: a member that is hostile, a table that tells of made images, or no class folder.
     """
     path = Path(source)
-    yield from _zip_files(path) if zipfile.is_zipfile(path) else _tar_files(path)
+    with opened(path, refuse_made_rows) as (names, read):
+        for file in _laid_out(path, names):
+            yield SourceFile(**{**vars(file), "read": partial(read, file.name)})
 
 
-def _zip_files(path: Path) -> Iterator[SourceFile]:
+def opened(path: Path, look: Look | None = None) -> AbstractContextManager[tuple[list[str], Callable[[str], bytes]]]:
+    """The names of an archive's images, in the order of `files`, and what reads one of them while it is open.
+
+    Args:
+        look: is shown where a table that tells of images is, and its content.
+
+    Raises:
+        UserError: the archive is damaged, or a member is hostile.
+    """
+    return _zipped(path, look) if zipfile.is_zipfile(path) else _tarred(path, look)
+
+
+@contextmanager
+def _zipped(path: Path, look: Look | None) -> Iterator[tuple[list[str], Callable[[str], bytes]]]:
     try:
         archive = zipfile.ZipFile(path)
     except _DAMAGE as error:
@@ -59,11 +76,10 @@ def _zip_files(path: Path) -> Iterator[SourceFile]:
         for member in members:
             is_link = (member.external_attr >> 16) & 0o170000 == 0o120000
             refuse_hostile(path, member.filename, member.file_size, is_link)
-            if tells_origin(member.filename):
-                refuse_made_rows(f"{path}: {member.filename}", _read_zip(path, archive, member))
+            if look is not None and tells_origin(member.filename):
+                look(f"{path}: {member.filename}", _read_zip(path, archive, member))
         by_name = {_plain(member.filename): member for member in members if is_image(member.filename)}
-        for file in _laid_out(path, sorted(by_name)):
-            yield SourceFile(**{**vars(file), "read": partial(_read_zip, path, archive, by_name[file.name])})
+        yield sorted(by_name), lambda name: _read_zip(path, archive, by_name[name])
 
 
 def _read_zip(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
@@ -77,16 +93,16 @@ def _read_zip(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> 
     return data
 
 
-def _tar_files(path: Path) -> Iterator[SourceFile]:
+@contextmanager
+def _tarred(path: Path, look: Look | None) -> Iterator[tuple[list[str], Callable[[str], bytes]]]:
     with _tar.Stream(path) as stream:
         by_name = {}
         for member in _tar.members(path, stream):
             if is_image(member.name):
                 by_name[_plain(member.name)] = member
-            elif tells_origin(member.name):
-                refuse_made_rows(f"{path}: {member.name}", _tar.read(stream, member))
-        for file in _laid_out(path, list(by_name)):
-            yield SourceFile(**{**vars(file), "read": partial(_tar.read, stream, by_name[file.name])})
+            elif look is not None and tells_origin(member.name):
+                look(f"{path}: {member.name}", _tar.read(stream, member))
+        yield list(by_name), lambda name: _tar.read(stream, by_name[name])
 
 
 def _plain(name: str) -> str:

@@ -35,7 +35,7 @@ def files(source: str) -> Iterator[SourceFile]:
         UserError: no class folder, a class folder without an image, or a folder that can't be listed or is a link.
     """
     root, inside = Path(source), Folder(Path(source))
-    names = [name for name in _names(root) if is_image(name)]
+    names = [name for name in file_names(root) if is_image(name)]
     prefix = common_folder(names)
     has_splits = split_folders(names, prefix)
     _refuse_empty_classes(root, prefix, has_splits, {place(name, prefix, has_splits)[1] for name in names})
@@ -79,7 +79,12 @@ def place(name: str, prefix: str, has_splits: bool) -> tuple[Split | None, str |
     return split, inner[0] if len(inner) >= 2 else None
 
 
-def _names(root: Path) -> Iterator[str]:
+def file_names(root: Path) -> Iterator[str]:
+    """Names of all files below a folder, hidden folders left out.
+
+    Raises:
+        UserError: a folder can't be listed or is a link.
+    """
     for folder, folders, inside in os.walk(root, onerror=_refuse_unlisted):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for path in (Path(folder) / name for name in folders):
