@@ -1,4 +1,4 @@
-"""The four arms as a reader meets them, and the figures of one class in all of them."""
+"""The arms as a reader meets them, and the figures of one class in all of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,20 @@ ARMS = {
     "augmented": "augmented",
     "completed": "completed",
 }
+APART = {"feature_completed": "completed in features"}  # arms that the verdict does not look at
 BASELINE_GAINS = {"over_cross_entropy": "cross-entropy", "over_balanced_softmax": "Balanced Softmax"}
-KEYS = ("arms", "gain", "verdict", "reason", "harmed", "cannot_be_judged", "seeds", "test_images", "max_class_loss")
+KEYS = (
+    "arms",
+    "gain",
+    "apart",
+    "verdict",
+    "reason",
+    "harmed",
+    "cannot_be_judged",
+    "seeds",
+    "test_images",
+    "max_class_loss",
+)
 MANY_CLASSES = 30  # above it charts are compact and tables go by training images
 
 
@@ -55,6 +67,11 @@ class ClassRow:
 def figure(entry: Mapping[str, Any]) -> Figure:
     """A figure of metrics.json."""
     return Figure(float(entry["mean"]), (float(entry["ci95"][0]), float(entry["ci95"][1])))
+
+
+def shown(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """The four arms, and those apart that there are."""
+    return ARMS | {arm: title for arm, title in APART.items() if arm in metrics["apart"]}
 
 
 def class_rows(

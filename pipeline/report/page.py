@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.dataset import Dataset
 from pipeline.plan import ClassPlan
-from pipeline.report import arms, bias, figures, sheet, tables
+from pipeline.report import arms, bias, figures, sheet, synthesis, tables
 from pipeline.report import format as form
 from pipeline.report.arms import ClassRow
 
@@ -29,6 +29,8 @@ class Content:
         ingest, analyze_bias, synthesize, metrics: what these stages (`evaluate` the last) wrote as JSON.
         findings: all that `analyze_bias` found.
         curves: losses of the classifiers of baseline, augmented and completed.
+        fidelity: how like real images the accepted ones of each class are.
+        samples: (step, PNG bytes) of the generator's sample sheets.
     """
 
     train: Dataset
@@ -44,6 +46,8 @@ class Content:
     confusion: pd.DataFrame
     generator_curve: pd.DataFrame
     curves: Mapping[str, pd.DataFrame]
+    fidelity: pd.DataFrame
+    samples: Sequence[tuple[int, bytes]]
 
 
 def render(content: Content, images_per_class: int) -> str:
@@ -66,6 +70,7 @@ def render(content: Content, images_per_class: int) -> str:
         | _data(content, counts, rows)
         | _bias(content, rows)
         | _sheet(content, rows, images_per_class)
+        | _synthesis(content, [row.name for row in rows])
         | _training(content, [row.name for row in rows])
     )
 
@@ -73,7 +78,7 @@ def render(content: Content, images_per_class: int) -> str:
 def _verdict(metrics: Mapping[str, Any], rows: Sequence[ClassRow]) -> dict[str, Any]:
     return {
         "metrics": metrics,
-        "gains": figures.gains(metrics),
+        "gains": figures.gains(metrics["gain"]),
         "real": sum(row.real for row in rows),
         "augmented": sum(row.augmented for row in rows),
         "synthetic": sum(row.synthetic for row in rows),
@@ -88,6 +93,12 @@ def _classes(metrics: Mapping[str, Any], rows: Sequence[ClassRow]) -> dict[str, 
         "rows": rows,
         "many": many,
         "longest": max(len(row.name) for row in rows),
+        "shown_arms": arms.shown(metrics),
+        "apart": [
+            (title, figures.gains(metrics["apart"][arm]))
+            for arm, title in arms.APART.items()
+            if arm in metrics["apart"]
+        ],
         "overall": tables.overall(metrics),
         "groups": tables.groups(metrics),
         "recall": figures.compact_recall(rows) if many else figures.recall(rows),
@@ -137,14 +148,21 @@ def _sheet(content: Content, rows: Sequence[ClassRow], images_per_class: int) ->
     }
 
 
-def _training(content: Content, names: Sequence[str]) -> dict[str, Any]:
-    shares = {arm: tables.confusion_shares(content.confusion, arm, names) for arm in CONFUSION_ARMS}
-    reasons, gate = tables.gate(content.synthesize)
-    players, generator_curve = figures.generator_curve(content.generator_curve)
+def _synthesis(content: Content, names: Sequence[str]) -> dict[str, Any]:
+    reasons, gate = synthesis.gate(content.synthesize)
     return {
         "gate_reasons": reasons,
         "gate": gate,
         "synthesize": content.synthesize,
+        "fidelity": synthesis.fidelity(content.fidelity, names),
+        "samples": content.samples,
+    }
+
+
+def _training(content: Content, names: Sequence[str]) -> dict[str, Any]:
+    shares = {arm: tables.confusion_shares(content.confusion, arm, names) for arm in CONFUSION_ARMS}
+    players, generator_curve = figures.generator_curve(content.generator_curve)
+    return {
         "players": players,
         "generator_curve": generator_curve,
         "classifier_curves": figures.classifier_curves(content.curves),

@@ -130,8 +130,15 @@ def data_uri(image: bytes) -> str:
     pixels = decode_png(image)
     side = max(pixels.shape[:2])
     if side > MAX_SHOWN_SIDE:
-        image = encode_png(_shrunk(pixels, MAX_SHOWN_SIDE / side))
+        image = encode_png(shrunk(pixels, MAX_SHOWN_SIDE / side))
     return "data:image/png;base64," + base64.b64encode(image).decode("ascii")
+
+
+def shrunk(pixels: Pixels, scale: float) -> Pixels:
+    """An image made smaller."""
+    height, width = pixels.shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def _batches(dataset: Dataset) -> Iterator[tuple[npt.NDArray[np.int64], list[bytes]]]:
@@ -143,11 +150,5 @@ def _batches(dataset: Dataset) -> Iterator[tuple[npt.NDArray[np.int64], list[byt
 def _flat(images: Sequence[Pixels]) -> npt.NDArray[np.float64]:
     """Images as rows, [N, pixels]."""
     scale = MAX_COMPARED_SIDE / max(images[0].shape[:2])
-    compared = images if scale >= 1 else [_shrunk(image, scale) for image in images]
+    compared = images if scale >= 1 else [shrunk(image, scale) for image in images]
     return np.stack([image.reshape(-1) for image in compared]).astype(np.float64)
-
-
-def _shrunk(pixels: Pixels, scale: float) -> Pixels:
-    height, width = pixels.shape[:2]
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import pandas as pd
 
 from pipeline.metrics import bias
 from pipeline.report import format as form
-from pipeline.report.arms import ARMS
+from pipeline.report.arms import shown
 
 Counts = npt.NDArray[np.int64]
 
@@ -19,22 +18,10 @@ MOST_REASONS = 12
 MOST_CONFUSIONS = 10
 
 
-@dataclass(frozen=True)
-class GateRow:
-    """What became of the draws for one class; `refused` follows the gate's reasons."""
-
-    name: str
-    wanted: int
-    drawn: int
-    accepted: int
-    refused: list[int]
-    short: bool
-
-
 def overall(metrics: Mapping[str, Any]) -> list[tuple[str, str, list[str]]]:
-    """(arm, its name, [balanced accuracy, accuracy, macro F1, calibration error]) of each arm."""
+    """(arm, its name, [balanced accuracy, accuracy, macro F1, calibration error]) of each arm, those apart last."""
     rows = []
-    for arm, title in ARMS.items():
+    for arm, title in shown(metrics).items():
         figures = metrics["arms"][arm]
         cells = [
             f"{form.percent(figures[key]['mean'])} ({form.percent_interval(figures[key]['ci95'])})"
@@ -45,10 +32,13 @@ def overall(metrics: Mapping[str, Any]) -> list[tuple[str, str, list[str]]]:
 
 
 def groups(metrics: Mapping[str, Any]) -> list[tuple[str, list[str], list[str]]]:
-    """(group, its classes, recall of each arm as mean ± deviation over seeds); groups without a class are left out."""
+    """(group, its classes, recall of each arm as mean ± deviation over seeds); groups without a class are left out.
+
+    The arms are those of `overall`.
+    """
     rows = []
     for name, classes in metrics["groups"].items():
-        entries = [metrics["arms"][arm]["groups"].get(name) for arm in ARMS]
+        entries = [metrics["arms"][arm]["groups"].get(name) for arm in shown(metrics)]
         cells = [
             f"{form.percent(entry['mean'])} ± {form.percent(entry['std'])}" if entry else form.NONE for entry in entries
         ]
@@ -88,25 +78,6 @@ def reasons(quarantine: pd.DataFrame) -> list[tuple[str, int]]:
     counted = sorted(Counter(quarantine["reason"].tolist()).items(), key=lambda item: (-item[1], item[0]))
     rest = counted[MOST_REASONS:]
     return counted[:MOST_REASONS] + ([(f"{len(rest)} other reasons", sum(n for _, n in rest))] if rest else [])
-
-
-def gate(synthesize: Mapping[str, Any]) -> tuple[list[str], list[GateRow]]:
-    """The gate's reasons for refusal and a row of each class for which images were wanted."""
-    classes = synthesize["classes"]
-    names = sorted({reason for tally in classes.values() for reason in tally["refused"]})
-    rows = [
-        GateRow(
-            name,
-            tally["wanted"],
-            tally["drawn"],
-            tally["accepted"],
-            [tally["refused"].get(reason, 0) for reason in names],
-            tally["accepted"] < tally["wanted"],
-        )
-        for name, tally in classes.items()
-        if tally["wanted"]
-    ]
-    return [reason.replace("_", " ") for reason in names], rows
 
 
 def confusion_shares(confusion: pd.DataFrame, arm: str, names: Sequence[str]) -> npt.NDArray[np.float64]:

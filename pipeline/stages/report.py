@@ -10,7 +10,7 @@ from pipeline.dataset import Dataset
 from pipeline.params import section
 from pipeline.plan import read as read_plan
 from pipeline.progress import log
-from pipeline.report import bias, inputs, page
+from pipeline.report import bias, inputs, page, synthesis
 from pipeline.report.arms import KEYS
 
 
@@ -35,6 +35,8 @@ def run(
     findings: Path,
     plan: Path,
     synthesize: Path,
+    fidelity: Path,
+    samples: Path,
     evaluate: Path,
     confusion: Path,
     generator_curve: Path,
@@ -49,6 +51,8 @@ def run(
     Args:
         ingest, analyze_bias, synthesize, evaluate: metrics (JSON) of these stages.
         findings, plan: what `analyze_bias` found and planned (JSON).
+        fidelity: figures of the accepted images (CSV).
+        samples: sheets that the generator's training wrote (PNG).
         confusion: confusions of each arm (CSV).
         generator_curve, baseline_curves, augmented_curves, completed_curves: loss curves (CSV).
 
@@ -56,8 +60,9 @@ def run(
         UserError: a file is missing or damaged.
     """
     curves = {"baseline": baseline_curves, "augmented": augmented_curves, "completed": completed_curves}
+    data = Dataset.open(train)
     content = page.Content(
-        train=Dataset.open(train),
+        train=data,
         augmented=Dataset.open(augmented),
         synthetic=Dataset.open(synthetic),
         quarantine=inputs.read_csv(quarantine / "quarantine.csv", ["reason"], text=["name", "reason"]),
@@ -65,7 +70,9 @@ def run(
         analyze_bias=inputs.read_json(analyze_bias, bias.METRIC_KEYS),
         findings=inputs.read_json(findings, bias.FINDING_KEYS),
         plan=read_plan(plan),
-        synthesize=inputs.read_json(synthesize, ["accepted", "drawn", "classes"]),
+        synthesize=inputs.read_json(synthesize, synthesis.KEYS),
+        fidelity=inputs.read_csv(fidelity, ["class", "synthetic", *synthesis.COLUMNS], text=["class"]),
+        samples=synthesis.samples(samples, data.image_shape),
         metrics=inputs.read_json(evaluate, KEYS),
         confusion=inputs.read_csv(
             confusion, ["arm", "actual", "predicted", "images"], text=["arm", "actual", "predicted"]

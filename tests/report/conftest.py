@@ -10,9 +10,10 @@ import pytest
 
 from pipeline.atomic import write_json
 from pipeline.dataset import Dataset, ShardWriter, make_row
+from pipeline.images import encode_png
 from pipeline.intake import Refused, write_quarantine
 from pipeline.metrics.classification import confusion_matrices
-from pipeline.metrics.summary import ARMS, Settings, summarise
+from pipeline.metrics.summary import APART, ARMS, Settings, summarise
 
 SIDE = 6
 Inputs = dict[str, Path]
@@ -37,12 +38,15 @@ def make_inputs(tmp_path: Path) -> Callable[..., Inputs]:
         write_analysis(tmp_path, names, counts, added)
         write_evaluation(tmp_path, names, counts, rng)
         write_curves(tmp_path)
+        write_synthesis(tmp_path, names, added, channels)
         return {
             **{name: tmp_path / name for name in ("train", "augmented", "synthetic", "quarantine")},
             **{
                 name: tmp_path / f"{name}.json"
                 for name in ("ingest", "analyze_bias", "findings", "plan", "synthesize", "evaluate")
             },
+            "fidelity": tmp_path / "fidelity.csv",
+            "samples": tmp_path / "samples",
             "confusion": tmp_path / "confusion.csv",
             "generator_curve": tmp_path / "generator.csv",
             **{f"{arm}_curves": tmp_path / f"{arm}.csv" for arm in ("baseline", "augmented", "completed")},
@@ -64,7 +68,9 @@ def write_data(
 
 def gate(names: tuple[str, ...], added: int) -> dict[str, Any]:
     tally = {"wanted": added + 1, "accepted": added, "drawn": added + 2, "refused": {"near_copy": 2}}
+    tally["real_pass_share"] = 0.625
     total = {"accepted": added * len(names), "drawn": (added + 2) * len(names)}
+    total["real_pass_share"] = {"near_copy": 0.875, "all": 0.75}
     return {**total, "refused_share": 0.4, "short": list(names), "classes": dict.fromkeys(names, tally)}
 
 
@@ -97,10 +103,10 @@ def write_analysis(folder: Path, names: tuple[str, ...], counts: Any, added: int
 
 
 def write_evaluation(folder: Path, names: tuple[str, ...], counts: Any, rng: np.random.Generator) -> None:
-    """Four arms with 2 seeds on 6 test images a class, none of the last class; later arms are right more often."""
+    """Five arms with 2 seeds on 6 test images a class, none of the last class; later arms are right more often."""
     labels = np.repeat(np.arange(len(names) - 1), 6)
     probs, tables = {}, []
-    for place, arm in enumerate(ARMS):
+    for place, arm in enumerate((*ARMS, *APART)):
         guesses = rng.integers(0, len(names), (2, len(labels)))
         predicted = np.where(rng.random((2, len(labels))) < 0.3 + 0.2 * place, labels, guesses)
         probs[arm] = np.eye(len(names))[predicted]
@@ -109,6 +115,19 @@ def write_evaluation(folder: Path, names: tuple[str, ...], counts: Any, rng: np.
     settings = Settings(num_resamples=5000, seed=0, max_class_loss=0.05, min_test_images=3, many_above=9, few_up_to=4)
     write_json(folder / "evaluate.json", summarise(labels, names, counts, probs, settings))
     pd.DataFrame(tables, columns=["arm", "actual", "predicted", "images"]).to_csv(folder / "confusion.csv", index=False)
+
+
+def write_synthesis(folder: Path, names: tuple[str, ...], added: int, channels: int) -> None:
+    """Figures of each class with images, and sample sheets of two moments."""
+    (folder / "samples").mkdir()
+    cell = (SIDE, SIDE) if channels == 1 else (SIDE, SIDE, 3)
+    for step in (125, 1000):
+        sheet = np.full((len(names[:20]) * cell[0], 8 * cell[1], *cell[2:]), step % 256, dtype=np.uint8)
+        (folder / "samples" / f"{step:07d}.png").write_bytes(encode_png(sheet))
+    figures = dict.fromkeys(("kernel", "kernel_low", "kernel_high", "precision", "recall", "coverage"), 0.5)
+    row = {"synthetic": added, **figures, "authenticity": np.nan, "relative_vendi": 0.9}
+    table = pd.DataFrame([{"class": name, **row} for name in names], columns=["class", *row])
+    (table if added else table[:0]).to_csv(folder / "fidelity.csv", index=False)
 
 
 def write_curves(folder: Path) -> None:

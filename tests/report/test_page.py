@@ -1,6 +1,7 @@
 """The whole page, made by the stage from files: equal, self-contained, honest about odd classes."""
 
 import html
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -109,6 +110,37 @@ def test_images_stand_under_each_other(make_inputs: MakeInputs, tmp_path: Path) 
     assert rows[2] == [sheet.data_uri(image) for image in synthetic]
 
 
+def test_the_arm_apart_has_its_row_and_its_gains_and_no_part_in_the_verdict(
+    make_inputs: MakeInputs, tmp_path: Path
+) -> None:
+    inputs = make_inputs(NAMES, [12, 5, 2])
+    text = make(inputs, tmp_path / "out")
+    classes = text.partition('id="classes"')[2].partition("</section>")[0]
+    assert classes.count(">completed in features</th>") == 2
+    assert "Completed in features, apart" in classes
+    assert classes.count("<b>over cross-entropy</b>") == 1
+    assert "features" not in Outline(text.partition("<header")[2].partition("</header>")[0]).text
+    content = json.loads(inputs["evaluate"].read_text(encoding="utf-8"))
+    del content["arms"]["feature_completed"]
+    inputs["evaluate"].write_text(json.dumps(content | {"apart": {}}), encoding="utf-8")
+    assert "ompleted in features" not in make(inputs, tmp_path / "without")
+
+
+def test_synthesis_is_told_class_by_class(make_inputs: MakeInputs, tmp_path: Path) -> None:
+    text = make(make_inputs(NAMES, [12, 5, 2]), tmp_path / "out")
+    gate = Outline(text.partition('id="gate"')[2].partition("</section>")[0].partition(">")[2])
+    plain = " ".join(gate.text.split())
+    assert "the gate would let 75.0 % through" in plain
+    assert "real images that pass this check, %87.575.0" in plain
+    assert "null4532" in plain  # wanted, drawn, accepted, refused
+    assert "null3500.0 (500.0 to 500.0)505050–90" in plain
+    assert [alt for alt in gate.alts if "after" in alt] == [
+        f"Samples of the generator after {step} steps, a class in each row" for step in (125, 1000)
+    ]
+    assert "step 125" in plain
+    assert "step 1,000" in plain
+
+
 def test_without_synthetic_images(make_inputs: MakeInputs, tmp_path: Path) -> None:
     text = make(make_inputs(NAMES, [12, 5, 2], added=0), tmp_path / "out")
     Outline(text)
@@ -137,9 +169,9 @@ def test_a_page_holds_a_limited_number_of_images(
     assert re.findall(r"<h3>(class \d+)<small>", text) == ["class 30", "class 29"]
 
 
-@pytest.mark.parametrize("missing", ["evaluate", "generator_curve", "quarantine"])
+@pytest.mark.parametrize("missing", ["evaluate", "generator_curve", "quarantine", "fidelity", "samples"])
 def test_what_is_missing_is_named(make_inputs: MakeInputs, tmp_path: Path, missing: str) -> None:
     inputs = make_inputs(NAMES, [12, 5, 2]) | {missing: tmp_path / "nowhere"}
-    with pytest.raises(UserError, match=r"nowhere.*has its stage run\?"):
+    with pytest.raises(UserError, match=r"nowhere.*has (its stage|train_generator) run\?"):
         make(inputs, tmp_path / "out")
     assert not (tmp_path / "out").exists()

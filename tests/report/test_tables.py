@@ -21,16 +21,6 @@ def test_reasons_are_counted_and_rare_ones_put_together() -> None:
     assert counted[-1] == ("2 other reasons", 2)
 
 
-def test_gate_leaves_out_classes_for_which_nothing_was_wanted() -> None:
-    tallies = {
-        "a": {"wanted": 0, "accepted": 0, "drawn": 0, "refused": {}},
-        "b": {"wanted": 4, "accepted": 3, "drawn": 9, "refused": {"near_copy": 6}},
-    }
-    reasons, rows = tables.gate({"classes": tallies})
-    assert reasons == ["near copy"]
-    assert rows == [tables.GateRow("b", 4, 9, 3, [6], True)]
-
-
 def test_confusion_shares() -> None:
     rows = [("completed", "1", "1", 3.0), ("completed", "1", "2", 1.0), ("augmented", "2", "1", 5.0)]
     table = pd.DataFrame(rows, columns=["arm", "actual", "predicted", "images"])
@@ -51,6 +41,6 @@ def test_many_classes_go_by_training_images() -> None:
 def test_gains_are_coloured_by_whether_they_are_shown() -> None:
     entry = {"balanced_accuracy": {"mean": 0.01, "ci95": [0.001, 0.02]}}
     other = {"balanced_accuracy": {"mean": 0.0, "ci95": [-0.01, 0.01]}}
-    chart = figures.gains({"gain": {"over_cross_entropy": entry, "over_balanced_softmax": other}})
+    chart = figures.gains({"over_cross_entropy": entry, "over_balanced_softmax": other})
     assert [row.text for row in chart.rows] == ["+1.0 [+0.1 to +2.0]", "0.0 [−1.0 to +1.0]"]
     assert ["mark shown" in row.drawing for row in chart.rows] == [True, False]
