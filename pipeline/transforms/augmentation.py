@@ -1,7 +1,7 @@
 """Changes images at random: a batch of tensors on the fly, or single ones to be stored, with the same draws and maths.
 
-Colours change first, so that what comes in from outside stays as black as it is; then pixels move; then comes whatever
-else Albumentations is asked for.
+Colours change first, so that what comes in from outside stays as black as it is; then pixels move; then a part is
+hidden; then comes whatever else Albumentations is asked for.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pipeline.images import Pixels
-from pipeline.transforms import by_name, colour, draw, geometry
+from pipeline.transforms import by_name, colour, cutout, draw, geometry
 from pipeline.transforms.draw import Draws
 from pipeline.transforms.policy import Policy
 
@@ -30,8 +30,10 @@ def augment_batch(images: Tensor, policy: Policy, rng: torch.Generator) -> Tenso
     if policy.recolours:
         images = colour.recolour_batch(images, draw.colours(draws, colour.mean_luma_batch(images)))
     if policy.moves:
-        matrix = draw.matrices(draws, images.shape[3] / images.shape[2])
+        matrix = draw.matrices(draws, *images.shape[2:])
         images = geometry.resample_batch(images, matrix, policy.border).clamp(-1, 1)
+    if policy.hides:
+        images = cutout.hide_batch(images, draw.boxes(draws, *images.shape[2:]))
     return _with_extras(images, draws) if policy.extra else images
 
 
@@ -49,11 +51,14 @@ def augment_images(images: Sequence[Pixels], policy: Policy, seeds: Sequence[int
         means = np.array([colour.mean_luma(pixels) for pixels in images])
         recolours = colour.in_levels(draw.colours(draws, means), channels=1 if images[0].ndim == 2 else 3)
     if policy.moves:
-        moves = geometry.in_pixels(draw.matrices(draws, width / height), height, width)
+        moves = geometry.in_pixels(draw.matrices(draws, height, width), height, width)
+    hidden = draw.boxes(draws, height, width) if policy.hides else None
     for number, pixels in enumerate(images):
         changed = pixels if recolours is None else colour.recolour(pixels, recolours[number])
         if moves is not None:
             changed = geometry.resample(changed, moves[number], policy.border)
+        if hidden is not None:
+            changed = cutout.hide(changed, hidden, number)
         if policy.extra:
             specs, seed = draw.extras(draws, number)
             changed = by_name.apply(specs, changed, seed)

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.transforms import colour, geometry
+from pipeline.transforms import colour, cutout, geometry
 from pipeline.transforms.by_name import Spec
+from pipeline.transforms.cutout import Boxes
 from pipeline.transforms.geometry import Floats, Matrix, Values
-from pipeline.transforms.policy import MOVES, RECOLOURS, Policy
+from pipeline.transforms.policy import HIDES, MOVES, RECOLOURS, Policy
 
 # Rows of the table. Models were trained with the first nine in this order: append, or all of them come out different.
 ANGLE, SCALE_X, SCALE_Y, SHEAR, SHIFT_X, SHIFT_Y, FLIP, CONTRAST, BRIGHTNESS = range(9)
@@ -43,6 +44,14 @@ class Draws(Generic[Values]):
         """A row from -x to x, where x is the most of the change."""
         drawn: Values = (self.table[row] * 2 - 1) * self._most(change)
         return self._kept(drawn, change)
+
+    def shift(self, row: int, size: int) -> Values:
+        """A row as shifts along a side of `size` pixels, in shares of it."""
+        if not self.policy.whole_pixels:
+            return self.span(row, "shift")
+        most = round(self.policy.span("shift") * size)
+        pixels: Values = (self.table[row] * (2 * most + 1) // 1).clip(max=2 * most) - most
+        return self._kept(pixels / size, "shift")
 
     def up_to(self, row: int, change: str) -> Values:
         """A row from 0 to x."""
@@ -80,13 +89,10 @@ def for_seeds(seeds: Sequence[int], policy: Policy) -> Draws[Floats]:
     return Draws(table, policy, _picked(table, policy))
 
 
-def matrices(draws: Draws[Values], aspect: float) -> Matrix[Values]:
-    """How each image is moved: shifted, turned, slanted, scaled, mirrored, cropped.
-
-    Args:
-        aspect: width over height.
-    """
-    shift_x, shift_y = (2 * draws.span(row, "shift") for row in (SHIFT_X, SHIFT_Y))
+def matrices(draws: Draws[Values], height: int, width: int) -> Matrix[Values]:
+    """How each image of `height` x `width` pixels is moved: shifted, turned, slanted, scaled, mirrored, cropped."""
+    aspect = width / height
+    shift_x, shift_y = (2 * draws.shift(row, size) for row, size in ((SHIFT_X, width), (SHIFT_Y, height)))
     scale_x, scale_y = (1 + draws.span(row, "scale") for row in (SCALE_X, SCALE_Y))
     return geometry.compose(
         geometry.shift(shift_x, shift_y),
@@ -128,6 +134,13 @@ def colours(draws: Draws[Values], mean: Values) -> Values:
     return colour.compose(*changes)
 
 
+def boxes(draws: Draws[Values], height: int, width: int) -> Boxes:
+    """What of each image is hidden; its place is drawn last of all."""
+    y, x = (np.asarray(draws.table[row], dtype=np.float64) for row in (-2, -1))
+    side = np.full(len(x), draws.policy.span("cutout"))
+    return cutout.boxes(side * np.asarray(draws.kept["cutout"]) if draws.kept else side, y, x, height, width)
+
+
 def extras(draws: Draws[Values], image: int) -> tuple[list[Spec], int]:
     """The transforms of Albumentations that an image undergoes, and their seed."""
     specs = enumerate(draws.policy.extra)
@@ -136,11 +149,11 @@ def extras(draws: Draws[Values], image: int) -> tuple[list[Spec], int]:
 
 
 def _changes(policy: Policy) -> list[str]:
-    return [*MOVES, *RECOLOURS, *(f"extra.{number}" for number in range(len(policy.extra)))]
+    return [*MOVES, *RECOLOURS, *(f"extra.{number}" for number in range(len(policy.extra))), *HIDES]
 
 
 def _rows(policy: Policy) -> int:
-    return ROWS + (len(_changes(policy)) if policy.pick else 0)
+    return ROWS + (len(_changes(policy)) if policy.pick else 0) + (2 if policy.hides else 0)
 
 
 def _picked(table: Values, policy: Policy) -> dict[str, Values]:

@@ -16,6 +16,7 @@ from pipeline.transforms.geometry import Border
 FOLDER = Path(__file__).parent / "policies"
 MOVES = ("rotation_degrees", "shift", "scale", "shear", "horizontal_flip", "vertical_flip", "crop")
 RECOLOURS = ("brightness", "contrast", "saturation", "hue", "channel_mix")
+HIDES = ("cutout",)
 _TOP = {"rotation_degrees": 180.0, "scale": 0.95, "crop": 0.95, "hue": 0.5}
 _FLIPS = ("horizontal_flip", "vertical_flip")
 
@@ -43,6 +44,7 @@ class Policy:
         name: a file of `policies`; what is given beside the name counts instead of what the file says.
         rotation_degrees: turn around the centre.
         shift: share of the side.
+        whole_pixels: moves by whole pixels, all as probable, which blurs nothing: a crop of the padded image.
         scale: relative change of size, drawn for each axis.
         shear: slant along x.
         horizontal_flip, vertical_flip: probability of a mirror image.
@@ -50,6 +52,7 @@ class Policy:
         brightness, contrast, saturation: relative changes, contrast about the image's mean, saturation about grey.
         hue: turn in shares of the colour circle; unlike one in HSV it keeps the luma.
         channel_mix: share of each channel that goes to each other one.
+        cutout: side of a square that is hidden, as a share of the shorter side; it does not vary.
         border: what lies outside the image.
         extra: transforms of Albumentations, after all others.
         pick: at most so many of the changes happen to one image, drawn anew for each; 0: all.
@@ -59,6 +62,7 @@ class Policy:
     name: Annotated[str, AfterValidator(_known)] = "none"
     rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
     shift: Share = 0.0
+    whole_pixels: bool = False
     scale: BelowOne = 0.0
     shear: Share = 0.0
     horizontal_flip: Share = 0.0
@@ -69,6 +73,7 @@ class Policy:
     saturation: Share = 0.0
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     channel_mix: Share = 0.0
+    cutout: Share = 0.0
     border: Border = "black"
     extra: list[Annotated[dict[str, Any], AfterValidator(by_name.check)]] = field(default_factory=list)
     pick: Annotated[int, Field(ge=0)] = 0
@@ -97,6 +102,11 @@ class Policy:
     def recolours(self) -> bool:
         """Whether it may change colours."""
         return any(self.span(change) for change in RECOLOURS)
+
+    @property
+    def hides(self) -> bool:
+        """Whether it may hide a part of an image."""
+        return any(self.span(change) for change in HIDES)
 
 
 def values_of(policy: Policy) -> dict[str, Any]:

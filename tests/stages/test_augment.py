@@ -152,8 +152,8 @@ def test_a_recipe_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
             [
                 "params.yaml: augment.limits.vertical_flips: unknown key; did you mean 'vertical_flip'?",
                 "params.yaml: augment.per_class.owl.hue should be a valid number, got 'much'",
-                "params.yaml: augment.per_class.cat.name should be a policy (digits, medical, none, standard, strong, "
-                "trivial; did you mean 'digits'?), got 'digit'",
+                "params.yaml: augment.per_class.cat.name should be a policy (cifar, digits, medical, none, standard, "
+                "strong, trivial; did you mean 'digits'?), got 'digit'",
             ],
         ),
     ],

@@ -13,10 +13,11 @@ from pipeline import backbones, losses, params, registry
 from pipeline.dataset import Dataset, PixelStore
 from pipeline.losses import Facts
 from pipeline.training import classifier_task
-from pipeline.training.batches import Batch, concatenate
+from pipeline.training.batches import Batch, concatenate, epoch_rows, to_uint8
 from pipeline.training.classifier import fit
 from pipeline.training.classifier_task import ClassifierTask, HeadTask, TrainingData
 from pipeline.training.recipe import Added, Recipe
+from pipeline.transforms import policy
 from pipeline.transforms.policy import Policy
 from tests.stages.chain import Chain
 from tests.tiny import ROOT, bars, batch_of, merged, write_bars
@@ -38,12 +39,12 @@ def data(tmp_path: Path) -> TrainingData:
     return TrainingData(real, np.arange(len(real)), added, Added(weight=0.4, final_weight=0.2, batch_size=len(ADDED)))
 
 
-def network() -> backbones.Network:
+def grey_network() -> backbones.Network:
     return backbones.create("resnet", {"depth": 8, "width": 4}, 1, 3, seed=0)
 
 
 def task(data: TrainingData, name: str = "cross_entropy", how: Recipe | None = None) -> ClassifierTask:
-    return ClassifierTask(network(), losses.create(name, {}, Facts(16, 3)), data, how or recipe(), 7).eval()
+    return ClassifierTask(grey_network(), losses.create(name, {}, Facts(16, 3)), data, how or recipe(), 7).eval()
 
 
 def batch() -> Batch:
@@ -109,7 +110,13 @@ def test_the_views_of_real_and_added_images_are_contrasted_with_each_other(data:
 # ------------------------------------------------------------ how images are drawn
 
 
-def drawn(monkeypatch: pytest.MonkeyPatch, data: TrainingData, how: Recipe, name: str = "cross_entropy") -> list[Batch]:
+def drawn(
+    monkeypatch: pytest.MonkeyPatch,
+    data: TrainingData,
+    how: Recipe,
+    name: str = "cross_entropy",
+    network: backbones.Network | None = None,
+) -> list[Batch]:
     """The batches of a training."""
     batches: list[Batch] = []
     loss = ClassifierTask.loss
@@ -119,7 +126,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, data: TrainingData, how: Recipe, name
         return loss(self, player, batch, progress)
 
     monkeypatch.setattr(ClassifierTask, "loss", noted)
-    fit(network(), name, data, how, 3, "test")
+    fit(network or grey_network(), name, data, how, 3, "test")
     return batches
 
 
@@ -161,11 +168,23 @@ def test_views_are_changed_anew_by_the_policy_of_views(data: TrainingData, monke
     assert drawn(monkeypatch, data, how)[-1].views is None
 
 
+@pytest.mark.parametrize("name", policy.names())
+def test_every_policy_works_while_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    store = PixelStore(Dataset.open(write_bars(tmp_path / "colour", [5, 3, 1], (3, 8, 8))))
+    how = replace(recipe(schedule={"steps": 2, "batch_size": 16}), augmentation=Policy(name=name))
+    coloured = backbones.create("resnet", {"depth": 8, "width": 4}, 3, 3, seed=0)
+    batches = drawn(monkeypatch, TrainingData(store, np.arange(9)), how, network=coloured)
+    plain = [store.images(epoch_rows(9, 16, 3, step)) for step in range(2)]
+    changed = [(to_uint8(batch.images) != images).any() for batch, images in zip(batches, plain, strict=True)]
+    assert all(changed) == (name != "none")
+    assert all((batch.images.abs() <= 1).all() for batch in batches)
+
+
 # ------------------------------------------------------------ the head anew
 
 
 def trained(data: TrainingData, **head: Any) -> dict[str, Tensor]:
-    result, points = fit(network(), "cross_entropy", data, recipe(head_retraining=head), 3, "test")
+    result, points = fit(grey_network(), "cross_entropy", data, recipe(head_retraining=head), 3, "test")
     assert len(points) == 8
     return result.state_dict()
 
@@ -189,7 +208,7 @@ def test_the_head_anew_is_told_apart_by_class_balanced_draws(
 
 def test_all_before_the_head_works_as_it_does_when_it_is_asked(data: TrainingData) -> None:
     criterion = losses.create("cross_entropy", {}, Facts(16, 3))
-    alone = HeadTask(network(), criterion, data, recipe(mixing={"mixup": 0.8}), 7).train()
+    alone = HeadTask(grey_network(), criterion, data, recipe(mixing={"mixup": 0.8}), 7).train()
     assert [module.training for module in alone.network.trunk.modules()].count(True) == 0
     alone.loss("head", batch(), 0.0).backward()
     moved = {name for name, parameter in alone.network.named_parameters() if parameter.grad is not None}

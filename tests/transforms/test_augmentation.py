@@ -83,6 +83,23 @@ def test_shift_is_a_share_of_the_side() -> None:
     torch.testing.assert_close(slopes, torch.eye(2).expand(200, 2, 2), atol=1e-3, rtol=0)
 
 
+def test_a_shift_by_whole_pixels_is_a_crop_of_the_padded_image() -> None:
+    image = noise(8, 16, 3)
+    padded = np.pad(image, ((2, 2), (4, 4), (0, 0)))
+    policy = Policy(shift=0.25, whole_pixels=True)
+    seen = np.zeros((5, 9), int)
+    batch = pixels(augment_batch(tensor(image).expand(900, 3, 8, 16), policy, torch.Generator().manual_seed(0)))
+    crops = {padded[y : y + 8, x : x + 16].tobytes(): (y, x) for y in range(5) for x in range(9)}
+    for out in batch:
+        seen[crops[out.tobytes()]] += 1
+    assert (seen > 4).all()  # 20 of each are expected
+    assert (abs(seen.sum(axis=1) - 180) < 60).all()
+    for seed in range(20):
+        stored = next(augment_images([image], policy, [seed]))
+        on_the_fly = augment_batch(tensor(image), policy, torch.Generator().manual_seed(seed))
+        np.testing.assert_array_equal(stored, pixels(on_the_fly)[0])
+
+
 def test_scale_changes_each_axis_by_its_share() -> None:
     middle, slopes = came_from(scale=0.2)
     assert_spans(slopes[:, 0, 0], 0.8, 1.2)
@@ -210,6 +227,44 @@ def test_the_order_of_the_draws_is_the_one_that_models_were_trained_with(num_ima
     for seed in range(5):
         expected = as_models_were_trained(images, policy, torch.Generator().manual_seed(seed))
         assert torch.equal(augment_batch(images, policy, torch.Generator().manual_seed(seed)), expected)
+
+
+# ------------------------------------------------------------ hiding
+
+
+def test_a_square_is_hidden_around_any_pixel_and_in_the_mean_colour() -> None:
+    image = noise(8, 12, 3)
+    mean = np.rint(image.mean(axis=(0, 1)))
+    areas, covered = set(), np.zeros((8, 12), bool)
+    for seed in range(200):
+        out = next(augment_images([image], Policy(cutout=0.5), [seed]))
+        rows, columns = np.nonzero((out != image).any(axis=2))
+        top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+        np.testing.assert_array_equal(
+            out[top:bottom, left:right], np.broadcast_to(mean, out[top:bottom, left:right].shape)
+        )
+        areas.add((bottom - top, right - left))
+        covered[top:bottom, left:right] = True
+    assert {side for area in areas for side in area} == {2, 3, 4}  # half of the shorter side, less beyond an edge
+    assert covered.all()
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (9, 14, 3)], ids=str)
+@pytest.mark.parametrize("pick", [0, 1])
+def test_what_is_hidden_is_the_same_on_the_fly_and_stored(shape: tuple[int, ...], pick: int) -> None:
+    policy = Policy(cutout=0.5, shift=0.2, whole_pixels=True, brightness=0.3, pick=pick)
+    images = [noise(*shape, seed=seed) for seed in range(30)]
+    for seed, image in enumerate(images):
+        stored = next(augment_images([image], policy, [seed]))
+        on_the_fly = augment_batch(tensor(image), policy, torch.Generator().manual_seed(seed))
+        assert apart(stored, pixels(on_the_fly)[0]) <= 1
+
+
+def test_a_policy_that_hides_draws_all_else_as_without() -> None:
+    both = changed(NOISE, shift=0.2, brightness=0.4), changed(NOISE, shift=0.2, brightness=0.4, cutout=0.3)
+    same = (both[0] == both[1]).float().mean(dim=(1, 2, 3))
+    assert (same > 0.85).all()
+    assert (same < 1).all()
 
 
 # ------------------------------------------------------------ some of the changes, and others by name

@@ -36,7 +36,7 @@ def test_every_policy_can_be_named_and_stored(name: str) -> None:
 
 
 def test_the_policies_that_are_promised() -> None:
-    assert {"digits", "medical", "none", "standard", "strong", "trivial"} <= set(names())
+    assert {"cifar", "digits", "medical", "none", "standard", "strong", "trivial"} <= set(names())
     assert not built(name="none").moves
     medical = built(name="medical")
     assert not medical.recolours
@@ -72,7 +72,7 @@ def test_what_is_given_counts_instead_of_the_file() -> None:
     [
         (
             {"name": "standart"},
-            ".name should be a policy (digits, medical, none, standard, strong, trivial; did you mean",
+            ".name should be a policy (cifar, digits, medical, none, standard, strong, trivial; did you mean",
         ),
         ({"name": 3}, ".name should be a valid string, got 3"),
         ({"rotation_degree": 3}, ".rotation_degree: unknown key; did you mean 'rotation_degrees'?"),
