@@ -130,4 +130,4 @@ clean: ## delete the pipeline's outputs and scratch; .venv, the DVC cache and yo
 	rm -rf .counterweight .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis; \
 	find pipeline plugins dags tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true; \
 	echo "Deleted what the pipeline made. Kept: $(VENV), .dvc/cache (dvc checkout brings the results back), .remote," \
-		"dvc.lock, source.json, params.yaml."
+		"dvc.lock, source.json, looks.json, params.yaml."

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from plugins.process import CommandError, run
 
+WRITTEN_BY_RUNS = (":!dvc.lock", ":!looks.json")  # as git leaves them out
 Line = Callable[[str], None]
 
 
@@ -24,7 +25,8 @@ class UncommittedError(ValueError):
 def check_committed(url: str, commit: str) -> None:
     """Where the git remote is a folder that somebody works in, and `commit` is checked out: nothing may be uncommitted.
 
-    A run uses what is committed, so a change that was only saved would silently not be part of it.
+    A run uses what is committed, so a change that was only saved would silently not be part of it. What runs themselves
+    write there, dvc.lock and looks.json, is no such change.
 
     Raises:
         UncommittedError: a file is changed there.
@@ -35,7 +37,7 @@ def check_committed(url: str, commit: str) -> None:
     try:
         if run(["git", "rev-parse", "HEAD"], folder)[-1].strip() != commit:
             return
-        changed = run(["git", "status", "--porcelain", "--untracked-files=no", "--", ":!dvc.lock"], folder)
+        changed = run(["git", "status", "--porcelain", "--untracked-files=no", "--", *WRITTEN_BY_RUNS], folder)
     except CommandError:  # not to be read, or no commit yet: git will say so itself
         return
     if names := [line[3:] for line in changed if line.strip()]:

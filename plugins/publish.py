@@ -16,7 +16,7 @@ from plugins.run_store import RunStore
 from plugins.settings import Settings
 from plugins.stage_run import Line, Workspace, workspace
 
-PUBLISHED_FILES = ("dvc.lock", "params.yaml", "source.json")
+PUBLISHED_FILES = ("dvc.lock", "looks.json", "params.yaml", "source.json")
 
 
 def reference(plan: RunPlan) -> str:
@@ -64,7 +64,7 @@ def promote(plan: RunPlan, commit: str, settings: Settings, *, line: Line, env: 
 
 def _push(space: Workspace, plan: RunPlan, settings: Settings, line: Line) -> str:
     ref = reference(plan)
-    space.run(["git", "add", "--force", *PUBLISHED_FILES], line)
+    space.run(["git", "add", "--force", *(name for name in PUBLISHED_FILES if (space.folder / name).exists())], line)
     space.run(
         [
             "git",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from plugins import lock as locks
-from plugins import objects
+from plugins import looks, objects
 from plugins.checkout import check_out
 from plugins.dvc_graph import Stage, read_graph
 from plugins.process import Command, run
@@ -62,10 +62,11 @@ class Workspace:
         self.graph: dict[str, Stage] = {}
 
     def overlay(self, plan: RunPlan, lock: locks.Lock) -> None:
-        """Lays the run's params.yaml, source.json and dvc.lock over the checkout, and points DVC at the remote."""
+        """Lays the run's own files over the checkout (params, sources, looks, lock), and points DVC at the remote."""
         (self.folder / "params.yaml").write_text(plan.params_yaml, encoding="utf-8")
         if plan.source_json:  # there is none before the first scan
             (self.folder / "source.json").write_text(plan.source_json, encoding="utf-8")
+        looks.lay_over(self.folder, lock)
         self.graph = read_graph(self.folder)
         (self.folder / "dvc.lock").write_text(locks.dump(lock, self.graph), encoding="utf-8")
         endpoint = f"    endpointurl = {self._settings.endpoint}\n" if self._settings.endpoint else ""

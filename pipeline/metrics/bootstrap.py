@@ -8,6 +8,7 @@ With S seeds the variance over seeds comes out short by a factor of (S - 1) / S;
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,14 @@ class Resamples:
         """Resampled gain in recall of one arm over another, [B, K]."""
         return self.recall[arm] - self.recall[over]
 
+    def together(self, arm: str, columns: NDArray[np.bool_]) -> Floats:
+        """Resampled share of right images of some of the K classes taken together, [B]."""
+        return np.average(self.recall[arm][:, columns], axis=1, weights=self.num_images[columns])
+
+    def observed_together(self, arm: str, columns: NDArray[np.bool_]) -> float:
+        """The same before resampling."""
+        return float(np.average(self.observed[arm][columns], weights=self.num_images[columns]))
+
     def gain(self, arm: str, over: str) -> Floats:
         """Resampled gain in balanced accuracy of one arm over another, [B]."""
         means: Floats = self.class_gain(arm, over).mean(axis=1)
@@ -58,6 +67,15 @@ class Resamples:
     def observed_class_gain(self, arm: str, over: str) -> Floats:
         """Gain in recall before resampling, [K]; its mean is the gain in balanced accuracy."""
         return self.observed[arm] - self.observed[over]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A difference of shares as it was observed, and its interval."""
+
+    mean: float
+    low: float
+    high: float
 
 
 def bootstrap(labels: Ints, predictions: Mapping[str, Ints], *, num_resamples: int, seed: int) -> Resamples:
@@ -96,6 +114,16 @@ def interval(resampled: Floats, level: float = 0.95) -> tuple[float, float]:
     tail = (1 - level) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail])
     return round(float(low), 6) + 0.0, round(float(high), 6) + 0.0
+
+
+def cautious_interval(resampled: Floats, observed: float, level: float) -> tuple[float, float]:
+    """Percentile interval, widened to the normal one where that reaches further, rounded likewise.
+
+    B resamples say little of a tail that holds but a few of them, and nothing beyond their extremes.
+    """
+    low, high = interval(resampled, level)
+    reach = NormalDist().inv_cdf((1 + level) / 2) * float(resampled.std(ddof=1))
+    return min(low, round(observed - reach, 6) + 0.0), max(high, round(observed + reach, 6) + 0.0)
 
 
 def draw_seeds(rng: np.random.Generator, num_seeds: int, num_resamples: int) -> Floats:

@@ -8,21 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError
-from pipeline.metrics import bias, classification
+from pipeline.metrics import bias, comparison, harm
+from pipeline.metrics.arms import APART, ARMS, BASELINE_RIVALS, BASELINES, COMPLETED, RIVALS
 from pipeline.metrics.bootstrap import Resamples, bootstrap, interval
-from pipeline.metrics.verdict import BASELINES, COMPLETED, count_hypotheses, decide, smallest_detectable
+from pipeline.metrics.figures import arm_entry, rounded, subgroup_entry
+from pipeline.metrics.looks import Look
+from pipeline.metrics.subgroups import find_groups
+from pipeline.metrics.verdict import Verdict, decide, gain_shown, smallest_detectable_gain
 
 Ints = NDArray[np.integer]
-Floats = NDArray[np.float64]
-
-RIVALS = {
-    "over_cross_entropy": "baseline_cross_entropy",
-    "over_balanced_softmax": "baseline_balanced_softmax",
-    "over_augmented": "augmented",
-}
-BASELINE_RIVALS = {key: over for key, over in RIVALS.items() if over in BASELINES}
-ARMS = (*BASELINES, "augmented", COMPLETED)
-APART = ("feature_completed",)  # arms that the verdict does not look at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +27,7 @@ class Settings:
         num_resamples: B of the bootstrap.
         seed: of the bootstrap.
         max_class_loss: allowed loss of recall of a class, in [0, 1].
-        min_test_images: a class with fewer is not judged.
+        min_test_images: a class with fewer is not judged alone.
         many_above: a class with more training images is in the group "many".
         few_up_to: a class with at most this many training images is in the group "few".
     """
@@ -52,6 +46,8 @@ def summarise(
     train_counts: NDArray[np.int64],
     probs: Mapping[str, NDArray[np.floating]],
     settings: Settings,
+    look: Look | None = None,
+    groups_of: Sequence[str | None] = (),
 ) -> dict[str, Any]:
     """Metrics of every arm with 95 % intervals, gains of the completed arm and the verdict, as plain numbers.
 
@@ -63,6 +59,8 @@ def summarise(
         train_counts: [C] real training images a class, which make the groups many/medium/few.
         probs: arm -> [S, N, C] probabilities; seed s and image n are the same in every arm.
         settings: thresholds and the bootstrap's size.
+        look: how often these test images have been looked at, which the verdict's intervals heed.
+        groups_of: [N] the group (patient, camera) of each test image; empty if the source names none.
 
     Raises:
         UserError: no test images, an arm's probabilities are not finite, or too few resamples.
@@ -73,84 +71,127 @@ def summarise(
     predictions = {arm: probs[arm].argmax(axis=2) for arm in arms}
     resamples = bootstrap(labels, predictions, num_resamples=settings.num_resamples, seed=settings.seed)
     verdict = decide(
-        resamples, class_names, max_class_loss=settings.max_class_loss, min_test_images=settings.min_test_images
+        resamples,
+        class_names,
+        max_class_loss=settings.max_class_loss,
+        min_test_images=settings.min_test_images,
+        look=look,
     )
-    num_hypotheses = count_hypotheses(resamples, settings.min_test_images)
     names = [class_names[index] for index in resamples.classes]
+    gains = _Gains(labels, probs, resamples, names, verdict)
     return {
-        "arms": {arm: _arm(arm, labels, probs[arm], resamples, names=names, groups=groups) for arm in arms},
-        "gain": _gains(resamples, COMPLETED, RIVALS, names, num_hypotheses),
-        "apart": {arm: _gains(resamples, arm, BASELINE_RIVALS, names, num_hypotheses) for arm in arms if arm in APART},
+        "arms": {arm: arm_entry(labels, probs[arm], arm, resamples, names, groups) for arm in arms},
+        "gain": {key: gains.entry(COMPLETED, over) for key, over in RIVALS.items()},
+        "apart": {
+            arm: {key: gains.entry(arm, over) for key, over in BASELINE_RIVALS.items()} for arm in arms if arm in APART
+        },
         "verdict": verdict.verdict,
         "reason": verdict.reason,
         "harmed": list(verdict.harmed),
         "cannot_be_judged": list(verdict.cannot_be_judged),
+        "pooled": _pooled(resamples, class_names, verdict, settings),
+        "look": None if look is None else _look(look),
         "seeds": int(probs[COMPLETED].shape[0]),
         "test_images": len(labels),
-        "max_class_loss": _rounded(settings.max_class_loss),
+        "max_class_loss": rounded(settings.max_class_loss),
+        "subgroups": subgroup_entry(labels, probs, find_groups(groups_of, settings.min_test_images)),
         "groups": {name: [class_names[index] for index in indices] for name, indices in groups.items()},
     }
 
 
-def _arm(
-    arm: str,
-    labels: Ints,
-    probs: NDArray[np.floating],
-    resamples: Resamples,
-    *,
-    names: Sequence[str],
-    groups: Mapping[str, NDArray[np.int64]],
-) -> dict[str, Any]:
-    confusion = classification.confusion_matrices(labels, probs.argmax(axis=2), probs.shape[2])
-    recall = classification.per_class_recall(confusion)
-    group_recall = classification.group_means(recall, resamples.classes, groups)
-    return {
-        "balanced_accuracy": _measure(classification.balanced_accuracy(confusion), resamples.balanced_accuracy(arm)),
-        "accuracy": _measure(classification.accuracy(confusion), resamples.accuracy(arm)),
-        "macro_f1": _measure(classification.macro_f1(confusion), resamples.macro_f1[arm]),
-        "calibration_error": _over_seeds(classification.calibration_error(labels, probs)),
-        "per_class_recall": {name: _measure(recall[:, k], resamples.recall[arm][:, k]) for k, name in enumerate(names)},
-        "groups": {name: _over_seeds(values) for name, values in group_recall.items()},
-    }
+@dataclass(frozen=True, eq=False)
+class _Gains:
+    """Gains of one arm over another as entries of the metrics."""
 
+    labels: Ints
+    probs: Mapping[str, NDArray[np.floating]]
+    resamples: Resamples
+    names: Sequence[str]
+    verdict: Verdict
 
-def _gains(
-    resamples: Resamples, arm: str, rivals: Mapping[str, str], names: Sequence[str], num_hypotheses: int
-) -> dict[str, Any]:
-    return {key: _gain(resamples, arm, over, names, num_hypotheses) for key, over in rivals.items()}
+    def entry(self, arm: str, over: str) -> dict[str, Any]:
+        """Gain in balanced accuracy with all that is known of its error, and gain in the recall of each class."""
+        shown = gain_shown(self.resamples, arm, over, self.verdict.level)
+        detectable = smallest_detectable_gain(self.resamples, arm, over, self.verdict.level)
+        return {
+            "balanced_accuracy": {
+                "mean": rounded(shown.mean),
+                "ci95": list(interval(self.resamples.gain(arm, over))),
+                "interval": [shown.low, shown.high],
+                "detectable": rounded(detectable),
+                "standard_error": self._standard_error(arm, over),
+            },
+            "mcnemar": self._mcnemar(arm, over),
+            "per_class": self._per_class(arm, over),
+        }
 
+    def _standard_error(self, arm: str, over: str) -> dict[str, float]:
+        new, old = (self.probs[name].argmax(axis=2) == self.labels for name in (arm, over))
+        parts = comparison.error_parts(self.labels, new.astype(np.float64) - old)
+        entry = {"seeds": parts.seeds, "images": parts.images, "both": parts.both, "total": parts.total}
+        return {name: rounded(variance**0.5) for name, variance in entry.items()}
 
-def _gain(resamples: Resamples, arm: str, over: str, names: Sequence[str], num_hypotheses: int) -> dict[str, Any]:
-    observed = resamples.observed_class_gain(arm, over)
-    per_class = resamples.class_gain(arm, over)
-    detectable = smallest_detectable(resamples, arm, over, num_hypotheses)
-    return {
-        "balanced_accuracy": {
-            "mean": _rounded(observed.mean()),
-            "ci95": list(interval(resamples.gain(arm, over))),
-        },
-        "per_class": {
+    def _mcnemar(self, arm: str, over: str) -> dict[str, Any]:
+        votes = (comparison.vote(self.probs[name]) for name in (arm, over))
+        found = comparison.mcnemar(self.labels, *votes)
+        return {"only_new": found.only_new, "only_old": found.only_old, "p_value": float(f"{found.p_value:.6g}")}
+
+    def _per_class(self, arm: str, over: str) -> dict[str, Any]:
+        observed = self.resamples.observed_class_gain(arm, over)
+        per_class = self.resamples.class_gain(arm, over)
+        num_hypotheses = len(BASELINES) * len(self.verdict.findings)
+        detectable = harm.smallest_detectable(self.resamples, arm, over, num_hypotheses)
+        tested = arm == COMPLETED and over in BASELINES
+        p_values = {
+            finding.subject.classes[0]: rounded(finding.p_values[over])
+            for finding in self.verdict.findings
+            if tested and not finding.subject.is_pool
+        }
+        return {
             name: {
-                "mean": _rounded(observed[k]),
+                "mean": rounded(observed[k]),
                 "ci95": list(interval(per_class[:, k])),
-                "detectable": _rounded(detectable[k]),
+                "detectable": rounded(detectable[k]),
+                "loss_p_value": p_values.get(name),
             }
-            for k, name in enumerate(names)
+            for k, name in enumerate(self.names)
+        }
+
+
+def _pooled(
+    resamples: Resamples, class_names: Sequence[str], verdict: Verdict, settings: Settings
+) -> dict[str, Any] | None:
+    """The classes too small to be judged alone, judged together; none where there are none."""
+    pool = harm.pool_of(resamples, class_names, settings.min_test_images)
+    if not pool.classes:
+        return None
+    finding = next((finding for finding in verdict.findings if finding.subject.is_pool), None)
+    gains = {key: harm.gain_of(resamples, over, pool) for key, over in BASELINE_RIVALS.items()}
+    return {
+        "classes": list(pool.classes),
+        "test_images": pool.size_in(resamples),
+        "judged": finding is not None,
+        "harmed": finding is not None and finding.against is not None,
+        "gain": {
+            key: {
+                "mean": rounded(gain.mean),
+                "ci95": [gain.low, gain.high],
+                "loss_p_value": None if finding is None else rounded(finding.p_values[BASELINE_RIVALS[key]]),
+            }
+            for key, gain in gains.items()
         },
     }
 
 
-def _measure(values: Floats, resampled: Floats) -> dict[str, Any]:
-    return {**_over_seeds(values), "ci95": list(interval(resampled))}
-
-
-def _over_seeds(values: Floats) -> dict[str, float]:
-    """Mean and sample standard deviation of one figure over the seeds [S]; a single seed has spread 0."""
-    return {"mean": _rounded(values.mean()), "std": _rounded(values.std(ddof=1) if len(values) > 1 else 0.0)}
-
-
-def _rounded(value: float | np.floating) -> float:
-    return round(float(value), 6) + 0.0  # + 0.0 turns -0.0 into 0.0
+def _look(look: Look) -> dict[str, Any]:
+    alpha, spent = (float(f"{value:.6g}") for value in (look.alpha, look.spent))
+    return {
+        "number": look.number,
+        "alpha": alpha,
+        "spent": spent,
+        "budget": look.budget,
+        "test_split": look.test_split,
+    }
 
 
 def _check(labels: Ints, class_names: Sequence[str], probs: Mapping[str, NDArray[np.floating]]) -> None:

@@ -1,5 +1,6 @@
 """Judges the arms on the untouched real test images: metrics with 95 % intervals and the verdict, ship or hold."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,19 +12,25 @@ from pydantic import Field
 from pipeline.atomic import write_json, write_table
 from pipeline.dataset import Dataset, PixelStore
 from pipeline.errors import UserError
+from pipeline.isolation import ids_digest, refuse_seen, source_names
+from pipeline.metrics import looks as ledger
+from pipeline.metrics.arms import ARMS, AUGMENTED
 from pipeline.metrics.classification import confusion_matrices
+from pipeline.metrics.looks import Look
 from pipeline.metrics.summary import Settings, summarise
 from pipeline.params import section
-from pipeline.progress import log, track
-from pipeline.training.inference import logits_and_features
-from pipeline.training.transfer import load
-
-Probs = npt.NDArray[np.float64]
+from pipeline.progress import log
+from pipeline.training.arm import Probs, classifiers, only_loss, probabilities
 
 
 @section
 class Params:
-    """Section `evaluate` of params.yaml; see `pipeline.metrics.summary.Settings`."""
+    """Section `evaluate` of params.yaml; see also `pipeline.metrics.summary.Settings`.
+
+    Attributes:
+        alpha: chance of a wrong `ship` that all looks at one test split may take together.
+        test_split: number of the test split; another one begins a new count of looks.
+    """
 
     num_resamples: Annotated[int, Field(ge=100, le=1_000_000)]
     seed: Annotated[int, Field(ge=0)]
@@ -31,35 +38,55 @@ class Params:
     min_test_images: Annotated[int, Field(ge=1)]
     many_above: Annotated[int, Field(ge=0)]
     few_up_to: Annotated[int, Field(ge=0)]
+    alpha: Annotated[float, Field(gt=0, le=0.5)]
+    test_split: Annotated[int, Field(ge=1)]
 
 
 def run(
     train: Path,
+    val: Path,
     test: Path,
+    seen: tuple[Path, ...],
     baseline: Path,
     augmented: Path,
     completed: Path,
     feature_completed: Path,
+    looks: Path,
     metrics: Path,
     headline: Path,
     recall: Path,
     confusion: Path,
     params: Params,
 ) -> None:
-    """Writes the metrics and their headline (JSON), the recall of each class and the confusions of each arm (CSV)."""
+    """Writes the metrics and their headline (JSON), the recall of each class and the confusions of each arm (CSV).
+
+    Args:
+        seen: what else is trained on, drawn from or chosen by, beside `train` and `val`.
+        looks: the looks at test images so far; this one is added unless it is there.
+
+    Raises:
+        UserError: there are no test images, or one of them is not real or is among what was seen.
+    """
     real, held = Dataset.open(train), Dataset.open(test)
     if not held.num_rows:
         raise UserError(f"{test}: holds no image; raise ingest.test_fraction in params.yaml or add a test folder")
+    refuse_seen(held, [Dataset.open(path) for path in (train, val, *seen)])
     store = PixelStore(held)
     arms = {
         "baseline_cross_entropy": baseline / "cross_entropy",
         "baseline_balanced_softmax": baseline / "balanced_softmax",
-        "augmented": _only_loss(augmented),
-        "completed": _only_loss(completed),
-        "feature_completed": _only_loss(feature_completed),
+        "augmented": only_loss(augmented),
+        "completed": only_loss(completed),
+        "feature_completed": only_loss(feature_completed),
     }
-    probs = {arm: _probs(folder, store, arm) for arm, folder in arms.items()}
-    result = summarise(store.labels, real.class_names, real.class_counts(), probs, Settings(**vars(params)))
+    probs = {arm: probabilities(folder, store.images(), f"evaluate {arm}") for arm, folder in arms.items()}
+    known, look = _take_look(looks, held, arms, params)
+    result = summarise(
+        store.labels, real.class_names, real.class_counts(), probs, _settings(params), look, _groups(held)
+    )
+    result["splits"] = {split: _split(path) for split, path in (("train", train), ("val", val), ("test", test))}
+    if known != ledger.read(looks):
+        write_json(looks, ledger.to_json(known))
     write_json(metrics, result)
     write_json(headline, _headline(result))
     write_table(recall, _recalls(result))
@@ -67,23 +94,33 @@ def run(
     log(f"evaluate: {result['verdict']}: {result['reason']}")
 
 
-def _only_loss(folder: Path) -> Path:
-    inside = sorted(path for path in folder.glob("*") if path.is_dir())
-    if len(inside) != 1:
-        raise UserError(f"{folder}: expected classifiers of one loss, found {len(inside)}; has its stage run?")
-    return inside[0]
+def _settings(params: Params) -> Settings:
+    return Settings(**{name: getattr(params, name) for name in Settings.__dataclass_fields__})
 
 
-def _probs(folder: Path, store: PixelStore, arm: str) -> Probs:
-    """Probabilities of every classifier of an arm, float [S, N, C]."""
-    names = sorted(path.stem for path in folder.glob("seed-*.safetensors"))
-    if not names:
-        raise UserError(f"{folder}: holds no classifiers; has its stage run?")
-    images, probs = store.images(), []
-    for name in track(sorted(names, key=lambda text: int(text.split("-")[1])), f"evaluate {arm}", unit="classifier"):
-        network = load(folder.parent, f"{folder.name}/{name}")
-        probs.append(logits_and_features(network, images)[0].softmax(dim=1).double().numpy())
-    return np.stack(probs)
+def _groups(test: Dataset) -> list[str | None]:
+    """The group of each test image, none where the source names none."""
+    return [name for batch in test.batches(["group"]) for name in batch.column(0).to_pylist()]
+
+
+def _take_look(
+    path: Path, test: Dataset, arms: Mapping[str, Path], params: Params
+) -> tuple[tuple[ledger.TestSplit, ...], Look]:
+    """The looks with this one, and its number. The arms that the verdict does not compare make no new look."""
+
+    def parts() -> Iterator[bytes]:
+        yield test.digest.encode()
+        for arm in ARMS:
+            if arm != AUGMENTED:
+                yield from (weights.read_bytes() for weights in classifiers(arms[arm]))
+
+    images = ledger.known_by(source_names(test))
+    return ledger.take(ledger.read(path), params.test_split, images, ledger.fingerprint(parts()), params.alpha)
+
+
+def _split(path: Path) -> dict[str, Any]:
+    dataset = Dataset.open(path)
+    return {"images": dataset.num_rows, "ids": f"sha256:{ids_digest(dataset)}"}
 
 
 def _headline(result: dict[str, Any]) -> dict[str, Any]:

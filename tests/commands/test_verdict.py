@@ -8,7 +8,8 @@ import pytest
 from pipeline.__main__ import main
 from pipeline.atomic import write_json
 from pipeline.commands import verdict
-from pipeline.metrics.summary import APART, ARMS, Settings, summarise
+from pipeline.metrics.arms import APART, ARMS
+from pipeline.metrics.summary import Settings, summarise
 from pipeline.report.arms import ClassRow, Figure
 
 

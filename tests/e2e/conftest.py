@@ -107,6 +107,7 @@ def checkout(root: Path) -> Project:
         if source.is_file() and name not in ("dvc.lock", "source.json"):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, root / name)
+    (root / "looks.json").write_text('{"test_splits": []}\n', encoding="utf-8")
     project = Project(root)
     project.run(*GIT, "init", "--quiet", "--initial-branch", "main")
     project.change(SMALL)

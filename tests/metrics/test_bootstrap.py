@@ -136,3 +136,21 @@ def test_interval_covers_the_truth_at_about_its_level() -> None:
 def test_interval_is_percentiles() -> None:
     assert bs.interval(np.arange(1001) / 1000) == (0.025, 0.975)
     assert bs.interval(np.arange(1001) / 1000, level=0.8) == (0.1, 0.9)
+
+
+def test_an_interval_reaches_beyond_the_resamples_where_their_tail_is_empty() -> None:
+    resampled = np.array([-1.0, 1.0] * 500)
+    sd = np.sqrt(1000 / 999)
+    low, high = bs.cautious_interval(resampled, 0.5, 0.999)  # z = 3.290527
+    assert low == pytest.approx(0.5 - 3.290527 * sd, abs=2e-6)
+    assert high == pytest.approx(0.5 + 3.290527 * sd, abs=2e-6)
+    assert bs.cautious_interval(resampled, 0.0, 0.5) == (-1.0, 1.0)  # percentiles reach further than 0.674 sd
+
+
+def test_classes_taken_together_weigh_by_their_images() -> None:
+    labels = np.repeat([0, 1, 2], [30, 10, 7])
+    right = np.concatenate([np.arange(30) < 15, np.arange(10) < 10, np.arange(7) < 0])
+    found = bs.bootstrap(labels, {"a": predictions_with(labels, right[None])}, num_resamples=40, seed=0)
+    columns = np.array([True, True, False])
+    assert found.observed_together("a", columns) == pytest.approx(25 / 40)
+    assert found.together("a", columns) == pytest.approx(found.recall["a"][:, :2] @ [0.75, 0.25])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, roc_auc_score
 
 from pipeline.metrics import classification as cl
 
@@ -61,3 +61,24 @@ def test_group_means_leave_out_a_group_without_tested_class() -> None:
     groups = {"many": np.array([0, 1]), "medium": np.array([2]), "few": np.array([3])}
     means = cl.group_means(cl.per_class_recall(CONFUSION), cl.tested_classes(CONFUSION), groups)
     assert {name: values.tolist() for name, values in means.items()} == {"many": [0.875, 0.5], "few": [1.0, 0.0]}
+
+
+def test_area_under_the_curve_by_hand_and_with_ties() -> None:
+    labels = np.array([0, 0, 1, 1, 1])
+    scores = np.array([0.9, 0.5, 0.5, 0.4, 0.1])  # of class 0: of 6 pairs 5 are in order and one is a tie
+    probs = np.stack([scores, 1 - scores, np.zeros(5)], axis=1)[None]
+    assert cl.auroc(labels, probs) == pytest.approx(np.array([[5.5 / 6, 5.5 / 6]]))
+
+
+def test_area_under_the_curve_is_scikit_learns() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([np.arange(4), rng.integers(0, 4, 200)])
+    probs = rng.dirichlet(np.ones(4), (3, 204)).round(2)
+    areas = cl.auroc(labels, probs)
+    for seed in range(3):
+        theirs = [roc_auc_score(labels == k, probs[seed, :, k]) for k in range(4)]
+        assert areas[seed] == pytest.approx(theirs)
+
+
+def test_one_class_alone_has_no_curve() -> None:
+    assert np.isnan(cl.auroc(np.zeros(3, dtype=np.int64), np.full((2, 3, 2), 0.5))).tolist() == [[True], [True]]

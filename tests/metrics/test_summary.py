@@ -9,7 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError
-from pipeline.metrics.summary import ARMS, Settings, summarise
+from pipeline.metrics.arms import ARMS
+from pipeline.metrics.looks import Look
+from pipeline.metrics.summary import Settings, summarise
 
 NAMES = ["cat", "dog", "owl", "yak"]
 LABELS = np.repeat([0, 1, 2], [40, 40, 5])  # no yak
@@ -122,3 +124,69 @@ def test_users_mistakes_are_named() -> None:
 def test_logits_are_refused() -> None:
     with pytest.raises(AssertionError, match="must sum to 1"):
         summarise(LABELS, NAMES, COUNTS, {**PROBS, "completed": 9 * PROBS["completed"]}, SETTINGS)
+
+
+def test_worst_class_and_ranking_by_hand(summary: dict[str, Any]) -> None:
+    arm = summary["arms"]["completed"]
+    assert arm["worst_class"] == {"class": "owl", **arm["per_class_recall"]["owl"]}
+    # Of dog, right is at 0.7 and everything else at 0.1: 0.9 of the dogs are above all others, the rest are ties.
+    assert arm["per_class_auroc"]["dog"] == {"mean": 0.95, "std": 0.0}
+    means = [(1 + recall) / 2 for recall in (0.775, 0.9, 0.5)]
+    assert arm["auroc"]["mean"] == round(float(np.mean(means)), 6)
+
+
+def test_a_test_split_of_one_class_has_no_ranking() -> None:
+    chosen = LABELS == 0
+    alone = summarise(LABELS[chosen], NAMES, COUNTS, {arm: p[:, chosen] for arm, p in PROBS.items()}, SETTINGS)
+    assert alone["arms"]["completed"]["auroc"] == {"mean": None, "std": None}
+    json.dumps(alone, allow_nan=False)
+
+
+def test_what_stands_beside_a_gain(summary: dict[str, Any]) -> None:
+    gain = summary["gain"]["over_cross_entropy"]
+    # the vote is right wherever one seed is, at 0.4 beside 0.1 and 0.4 for the class that is not there: a tie, which
+    # the first class takes: cat and dog and owl alike
+    assert gain["mcnemar"] == {"only_new": 12 + 16 + 3, "only_old": 0, "p_value": float(f"{2 * 0.5**31:.6g}")}
+    entry = gain["balanced_accuracy"]
+    assert entry["interval"][0] <= entry["ci95"][0] < entry["mean"] < entry["ci95"][1] <= entry["interval"][1]
+    parts = entry["standard_error"]
+    assert parts["total"] ** 2 == pytest.approx(
+        parts["seeds"] ** 2 + parts["images"] ** 2 + parts["both"] ** 2, abs=1e-5
+    )
+    assert entry["detectable"] > 0
+    assert gain["per_class"]["cat"]["loss_p_value"] == 1.0  # it gains
+    assert gain["per_class"]["owl"]["loss_p_value"] is None  # too small to be judged
+    assert summary["gain"]["over_augmented"]["per_class"]["cat"]["loss_p_value"] is None
+
+
+def test_classes_that_are_too_small_are_named_and_told_together() -> None:
+    found = summarise(LABELS, NAMES, COUNTS, PROBS, replace(SETTINGS, min_test_images=41, num_resamples=200))
+    pooled = found["pooled"]
+    assert pooled["classes"] == ["cat", "dog", "owl"]  # no yak: it has no test image
+    assert (pooled["test_images"], pooled["judged"], pooled["harmed"]) == (85, True, False)
+    right = (30 + 32) / 2 + 36 + (2 + 3) / 2
+    assert pooled["gain"]["over_cross_entropy"]["mean"] == round((right - 40) / 85, 6)
+    assert summarise(LABELS, NAMES, COUNTS, PROBS, replace(SETTINGS, min_test_images=5))["pooled"] is None
+
+
+def test_the_look_is_told_and_widens_the_interval_of_the_verdict(summary: dict[str, Any]) -> None:
+    assert summary["look"] is None
+    third = summarise(LABELS, NAMES, COUNTS, PROBS, SETTINGS, Look(3, 0.05))
+    assert third["look"] == {"number": 3, "alpha": 0.00416667, "spent": 0.0375, "budget": 0.05, "test_split": 1}
+    before, now = (found["gain"]["over_augmented"]["balanced_accuracy"] for found in (summary, third))
+    assert now["interval"][0] < before["interval"][0]
+    assert now["ci95"] == before["ci95"]
+
+
+def test_groups_are_told_where_the_source_names_them(summary: dict[str, Any]) -> None:
+    assert summary["subgroups"] is None
+    groups = ["north" if number % 40 < 20 else "south" for number in range(80)] + [None] * 4 + ["east"]
+    found = summarise(LABELS, NAMES, COUNTS, PROBS, SETTINGS, groups_of=groups)["subgroups"]
+    assert (found["groups"], found["judged"]) == (3, 2)
+    arm = found["arms"]["completed"]  # of north all are right, of south 10 + 16 and 12 + 16
+    south = {"mean": round((26 + 28) / 80, 6), "std": round(2 / 40 / np.sqrt(2), 6)}
+    assert arm["accuracy"] == {"north": {"mean": 1.0, "std": 0.0}, "south": south}
+    assert arm["worst"] == {"group": "south", **south}
+    assert arm["spread"] == pytest.approx((1 - 27 / 40) / np.sqrt(2), abs=1e-6)
+    nobody = summarise(LABELS, NAMES, COUNTS, PROBS, SETTINGS, groups_of=[str(number) for number in range(85)])
+    assert nobody["subgroups"] == {"groups": 85, "judged": 0, "arms": {}}

@@ -23,9 +23,12 @@ DVC_YAML = """stages:
   use:
     cmd: python -m pipeline use
     deps: [data]
+    params:
+      - looks.json: [test_splits]
     metrics: [metrics.json]
     meta: {queue: cpu}
 """
+LOOKS = [{"number": 1, "images": "aa bb", "looks": ["first", "second"]}]
 ENTRIES: locks.Lock = {
     "make": {
         "cmd": "python -m pipeline make",
@@ -39,6 +42,7 @@ ENTRIES: locks.Lock = {
         "deps": [
             {"path": "data", "hash": "md5", "md5": "d751713988987e9331980363e24189ce.dir", "size": 0, "nfiles": 0}
         ],
+        "params": {"looks.json": {"test_splits": LOOKS}},
         "outs": [{"path": "metrics.json", "hash": "md5", "md5": "99914b932bd37a50b983c5e7c90ae93b", "size": 2}],
     },
 }
@@ -57,6 +61,7 @@ class Night:
             ".gitignore": "/data\n/metrics.json\n",
             "dvc.yaml": DVC_YAML,
             "params.yaml": "make: {seed: 0}\n",
+            "looks.json": '{"test_splits": []}\n',
         }.items():
             (project / name).write_text(text)
         for arguments in (["init", "-b", "main"], ["add", "--all"], ["commit", "-m", "code"]):
@@ -92,7 +97,7 @@ def night(tmp_path: Path) -> Night:
     return Night(tmp_path)
 
 
-def test_one_commit_on_the_code_commit_with_three_files(night: Night) -> None:
+def test_one_commit_on_the_code_commit_with_four_files(night: Night) -> None:
     night.send("use", "make")
     commit = night.publish()
     assert night.git(night.root, "ls-remote", night.url, reference(night.plan)).split()[0] == commit
@@ -102,6 +107,7 @@ def test_one_commit_on_the_code_commit_with_three_files(night: Night) -> None:
     assert tuple(changed) == PUBLISHED_FILES
     assert night.git(Path(night.url), "show", f"{commit}:params.yaml") + "\n" == night.plan.params_yaml
     assert night.git(Path(night.url), "show", f"{commit}:source.json") + "\n" == night.plan.source_json
+    assert json.loads(night.git(Path(night.url), "show", f"{commit}:looks.json")) == {"test_splits": LOOKS}
     lock = locks.parse(night.git(Path(night.url), "show", f"{commit}:dvc.lock"))
     assert lock == ENTRIES
     assert list(lock) == ["make", "use"]

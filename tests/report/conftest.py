@@ -12,8 +12,9 @@ from pipeline.atomic import write_json
 from pipeline.dataset import Dataset, ShardWriter, make_row
 from pipeline.images import encode_png
 from pipeline.intake import Refused, write_quarantine
+from pipeline.metrics.arms import APART, ARMS
 from pipeline.metrics.classification import confusion_matrices
-from pipeline.metrics.summary import APART, ARMS, Settings, summarise
+from pipeline.metrics.summary import Settings, summarise
 
 SIDE = 6
 Inputs = dict[str, Path]

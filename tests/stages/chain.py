@@ -1,6 +1,7 @@
 """The stages that train, draw and judge, on tiny data and for a few steps, each run where a test needs its outputs."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,15 @@ class Chain:
         self.test = write_bars(root / "real" / "test", [6, 6, 3], split="test")
         self.augmented = write_bars(root / "augmented", [0, 2, 3], origin="augmented", weight=0.5)
         self.source_domain = write_bars(root / "source_domain", [10, 10, 10])
+
+    def copy(self, root: Path) -> "Chain":
+        """All of it in another place."""
+        shutil.copytree(self.root, root)
+        other = Chain.__new__(Chain)
+        other.root = root
+        for name in ("train", "val", "test", "augmented", "source_domain"):
+            setattr(other, name, root / getattr(self, name).relative_to(self.root))
+        return other
 
     def without_source_domain(self) -> "Chain":
         self.source_domain = write(self.root / "no_source_domain", bars([]), [], ())
@@ -112,8 +122,11 @@ class Chain:
     def evaluate(self, name: str = "evaluate", test: Path | None = None, **changes: Any) -> Path:
         evaluate.run(
             self.train,
+            self.val,
             test or self.test,
+            (self.augmented, self.source_domain),
             *(self.root / arm for arm in ("baseline", "arm", "completed", "feature_completed")),
+            self.root / "looks.json",
             *(self.root / f"{name}.{suffix}" for suffix in ("json", "headline.json", "recall.csv", "confusion.csv")),
             settings(evaluate.Params, "evaluate", **{"num_resamples": 200, "min_test_images": 5, **changes}),
         )

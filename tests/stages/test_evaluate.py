@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +23,20 @@ MODELS = (
 )
 
 
-@pytest.fixture
-def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chain:
-    monkeypatch.setenv("COUNTERWEIGHT_WORKERS", "1")
-    chain = Chain(tmp_path)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    chain = Chain(tmp_path_factory.mktemp("trained"))
     chain.train_source()
     chain.train_classifier("baseline", chain.train, losses=("cross_entropy", "balanced_softmax"))
     chain.train_classifier("arm", chain.train, chain.augmented)
     chain.train_classifier("completed", chain.train, chain.augmented, recipe={"schedule": {"steps": 40}})
     chain.train_classifier("feature_completed", chain.train, losses=("cross_entropy",), seed=3)
     return chain
+
+
+@pytest.fixture
+def chain(trained: Chain, tmp_path: Path) -> Chain:
+    return trained.copy(tmp_path / "chain")
 
 
 def test_the_figures_are_those_of_the_classifiers_on_the_test_images(chain: Chain) -> None:
@@ -133,3 +138,62 @@ def test_the_number_of_threads_changes_nothing(chain: Chain) -> None:
     finally:
         torch.set_num_threads(1)
     assert chain.text("one.json") == chain.text("two.json")
+
+
+def test_equal_classifiers_are_one_look_and_others_the_next(chain: Chain) -> None:
+    for name, number in (("first", 1), ("again", 1)):
+        chain.evaluate(name)
+        assert chain.json(name)["look"]["number"] == number
+    assert chain.text("first.json") == chain.text("again.json")
+    ledger = chain.text("looks.json")
+
+    (chain.root / "feature_completed").rename(chain.root / "away")  # the verdict does not look at this arm
+    chain.train_classifier("feature_completed", chain.train, seed=9)
+    chain.evaluate("apart", max_class_loss=0.5)
+    assert chain.json("apart")["look"]["number"] == 1
+    assert chain.text("looks.json") == ledger
+
+    (chain.root / "completed").rename(chain.root / "before")
+    chain.train_classifier("completed", chain.train, chain.augmented, seed=9)
+    chain.evaluate("second")
+    assert chain.json("second")["look"]["number"] == 2
+    assert "at look 2)" in chain.json("second")["reason"]
+    (chain.root / "completed").rename(chain.root / "after")
+    (chain.root / "before").rename(chain.root / "completed")
+    chain.evaluate("old")
+    assert chain.json("old")["look"]["number"] == 1  # whatever has been looked at since
+
+
+def test_a_renewed_test_split_begins_a_new_count(chain: Chain) -> None:
+    chain.evaluate()
+    (chain.root / "completed").rename(chain.root / "before")
+    chain.train_classifier("completed", chain.train, chain.augmented, seed=9)
+    chain.evaluate("renewed", test_split=2)
+    assert chain.json("renewed")["look"]["number"] == 1
+    assert "97.5 % intervals at look 1" in chain.json("renewed")["reason"]
+
+
+def test_the_splits_are_told_by_the_digests_of_their_images(chain: Chain) -> None:
+    chain.evaluate()
+    splits = chain.json("evaluate")["splits"]
+    assert {split: entry["images"] for split, entry in splits.items()} == {"train": 15, "val": 5, "test": 15}
+    for split, entry in splits.items():
+        ids = sorted(Dataset.open(chain.root / "real" / split).frame(["id"])["id"])
+        assert entry["ids"] == f"sha256:{hashlib.sha256(chr(10).join(ids).encode()).hexdigest()}"
+
+
+@pytest.mark.parametrize("where", ["train", "val", "augmented", "source_domain"])
+def test_a_test_image_in_what_was_seen_is_refused(chain: Chain, where: str) -> None:
+    folder = next(chain.root.rglob(where))
+    stolen = Dataset.open(chain.test).shards[0]
+    (folder / "leak.parquet").write_bytes(stolen.read_bytes())
+    with pytest.raises(UserError, match=rf"real/test: 15 images of .*{where} are test images or made of them") as told:
+        chain.evaluate()
+    assert "\n" not in str(told.value)
+    assert not (chain.root / "evaluate.json").exists()
+    assert not (chain.root / "looks.json").exists()  # it was no look
+
+
+def test_made_images_are_no_test_images(chain: Chain) -> None:
+    with pytest.raises(UserError, match="is no real image but augmented; arms are judged on real images only"):
+        chain.evaluate(test=chain.augmented)
