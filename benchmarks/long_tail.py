@@ -26,8 +26,8 @@ CROP_AND_FLIP = {"name": "none", "horizontal_flip": 0.5, "shift": 0.125, "border
 TRIVIAL = {"name": "trivial"}
 SGD = {"optimiser": "sgd", "lr": 0.1, "batch_size": 128, "weight_decay": 0.0005, "max_grad_norm": 1000.0}
 SCHEDULES: dict[str, dict[str, Any]] = {
-    "short": {"epochs": 8, "warmup": 0.2, "generator": 1200, "generator_width": 16, "folds": 2},
-    "full": {"epochs": 200, "warmup": 0.025, "generator": 60_000, "generator_width": 64, "folds": 4},
+    "short": {"epochs": 8, "warmup": 0.2, "generator": 1200, "generator_width": 16, "folds": 2, "solver": "euler"},
+    "full": {"epochs": 200, "warmup": 0.025, "generator": 60_000, "generator_width": 64, "folds": 4, "solver": "heun"},
 }
 ARMS: dict[str, dict[str, Any]] = {
     "cross-entropy": {"loss": "cross_entropy"},
@@ -72,7 +72,7 @@ def settings(data: str, schedule: str, seed: int, on: str) -> dict[str, Any]:
             },
             "added": {"batch_size": 64, "weight": 0.2, "final_weight": 0.0},
         },
-        "synthesize": {"seed": seed, "sampling": {"flow": {"steps": 9, "source_style": 0.0}}},
+        "synthesize": {"seed": seed, "sampling": {"flow": {"steps": 12, "solver": how["solver"], "source_style": 0.0}}},
         "evaluate": {"num_resamples": 100},
     }
 

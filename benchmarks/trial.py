@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
 import time
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +39,12 @@ class Trial:
 
     def run(self, *names: str) -> float:
         """Runs stages or commands; returns the seconds that they took."""
-        commands = {name: stage["cmd"] for name, stage in self.stages.items()}
+        commands = {name: re.sub(r"\$\{([\w.]+)\}", self._param, stage["cmd"]) for name, stage in self.stages.items()}
         return self.call(*(commands.get(name, f"python -m pipeline {name}") for name in names))
+
+    def _param(self, name: re.Match[str]) -> str:
+        """The value that a stage's command takes from params.yaml."""
+        return str(reduce(getitem, name[1].split("."), self.params))
 
     def call(self, *commands: str) -> float:
         """Runs command lines in the folder; returns the seconds that they took.
