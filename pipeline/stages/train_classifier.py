@@ -2,7 +2,6 @@
 
 import csv
 import io
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +23,7 @@ from pipeline.training.folds import assign_folds
 from pipeline.training.inference import logits_and_features, over_seeds, recall_by_class
 from pipeline.training.loop import Point
 from pipeline.training.recipe import Arm
-from pipeline.training.transfer import Task, digest, load_task, save, transfer
+from pipeline.training.transfer import digest, save, target_task, transfer
 from pipeline.training.use import USE_FILE, calibration_figures, describe
 
 
@@ -79,7 +78,7 @@ def run(
     inputs = [*(Dataset.open(folder).digest for folder in train), digest(source)]
     shared = {"train": train, "val": val, "source": source, "params": params, "inputs": inputs}
     results = run_jobs(_train_one, [job | shared for job in jobs], out.name)
-    task = _target_task(source, real)
+    task = target_task(source, real.image_shape[0], real.class_names, params.structure)
     arms = [result for result, job in zip(results, jobs, strict=True) if job["left_out"] is None]
     logits, labels = {name: values for name, _, _, values in arms}, Dataset.open(val).labels
     use = describe(train[0], logits, labels)
@@ -89,15 +88,11 @@ def run(
         save(folds, task, left_out, {"folds.json": {"folds": params.folds, "seed": params.seed}})
     for job in jobs:
         _checkpoint(job["loss"], job["seed"], job["left_out"], params, inputs).remove()
-    weights = transfer(source, task.in_channels, task.class_names, params.transfer, 0)[1]
+    report = transfer(source, task.in_channels, task.class_names, params.transfer, 0, params.structure)[1]
     calibration = calibration_figures(use, logits, labels)
-    write_json(metrics, _summary(logits, labels, weights) | {"calibration": calibration or "none"})
+    write_json(metrics, _summary(logits, labels, report) | {"calibration": calibration or "none"})
     write_text(curves, _curves({name: points for name, _, points, _ in arms}))
     log(f"{out.name}: {len(arms)} classifiers" + (f", {params.folds} folds" if folds is not None else ""))
-
-
-def _target_task(source: Path, real: Dataset) -> Task:
-    return replace(load_task(source), in_channels=real.image_shape[0], class_names=real.class_names)
 
 
 def _checkpoint(loss: str, seed: int, left_out: int | None, params: Params, inputs: list[str]) -> Checkpoint:
@@ -145,7 +140,8 @@ def _summary(
         recall = recall_by_class(torch.from_numpy(values), labels, values.shape[1])
         by_loss.setdefault(name.partition("/")[0], []).append(float(np.nanmean(recall)))
     figures = {loss: over_seeds(values) for loss, values in by_loss.items()}
-    return {"val_balanced_accuracy": figures, "weights": {fate: len(names) for fate, names in report.items()}}
+    counts = {fate: len(names) for fate, names in report.items()}
+    return {"val_balanced_accuracy": figures, "weights": counts, "weight_names": report}
 
 
 def _curves(points: dict[str, list[Point]]) -> str:

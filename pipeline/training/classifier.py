@@ -16,11 +16,13 @@ from pipeline.losses import Facts
 from pipeline.seeds import derive
 from pipeline.training.batches import Batch, class_balanced_probs, concatenate, epoch_rows, gather, weighted_rows
 from pipeline.training.checkpoint import Checkpoint
-from pipeline.training.classifier_task import ClassifierTask, HeadTask, TrainingData
+from pipeline.training.classifier_task import ClassifierTask, HeadTask, TrainingData, TunedTask
 from pipeline.training.device import device
+from pipeline.training.feature_transfer import fit_features
+from pipeline.training.fine_tuning import FineTuning, Tuner
 from pipeline.training.loop import Point, train
 from pipeline.training.recipe import Arm, Recipe
-from pipeline.training.transfer import transfer
+from pipeline.training.transfer import Report, transfer
 from pipeline.transforms.augmentation import augment_batch
 from pipeline.transforms.mixing import Mixing
 
@@ -37,6 +39,7 @@ def fit(
     label: str,
     *,
     options: dict[str, Any] | None = None,
+    tuner: Tuner | None = None,
     show: bool = False,
     checkpoint: Checkpoint | None = None,
 ) -> tuple[Network, list[Point]]:
@@ -44,17 +47,21 @@ def fit(
 
     Args:
         options: of the loss.
+        tuner: how the network is fine-tuned, if other than as a whole.
         checkpoint: where a killed training goes on; it is left there for the caller to remove once the result is kept.
     """
     facts = Facts(network.head.in_features, network.head.out_features, recipe.label_smoothing.get(loss, 0.0))
     criterion = losses.create(loss, options or {}, facts, derive(seed, "loss"))
     criterion.start(network.head)
-    task = ClassifierTask(network, criterion, data, recipe, seed).to(device())
+    parts = (network, criterion, data, recipe, seed)
+    task = (ClassifierTask(*parts) if tuner is None else TunedTask(*parts, tuner)).to(device())
     batch_at = _batches(data, recipe, criterion.views, seed)
     trained, points = train(
         task, batch_at, recipe.schedule, seed=seed, label=label, show=show, checkpoint=checkpoint, keep=True
     )
     result: ClassifierTask = trained  # type: ignore[assignment]
+    if isinstance(result, TunedTask):
+        result.tuner.settle(result.network)
     result.criterion.finish(result.network.head)
     if recipe.head_retraining.steps:
         retrain_head(result.network, data, recipe, derive(seed, "head"), f"{label}, head")
@@ -103,9 +110,22 @@ def fit_arm(
         PixelStore(more) if more.folders and more.num_rows else None,
         arm.added,
     )
-    network, _ = transfer(source, store.image_shape[0], real.class_names, arm.transfer, seed)
-    options = arm.losses.get(loss)
-    return fit(network, loss, data, arm.recipe, seed, label, options=options, checkpoint=checkpoint)
+    target = (source, store.image_shape[0], real.class_names)
+    network, report = transfer(*target, arm.transfer, seed, arm.structure)
+    options = arm.losses.get(loss, {})
+    if arm.transfer == "feature" and arm.feature.fit == "closed_form":
+        return fit_features(network, report, loss, options, data, arm.recipe, arm.feature.decay)
+    tuner = _tuner(network, report, arm, seed)
+    return fit(network, loss, data, arm.recipe, seed, label, options=options, tuner=tuner, checkpoint=checkpoint)
+
+
+def _tuner(network: Network, report: Report, arm: Arm, seed: int) -> Tuner | None:
+    """None where the network is trained as a whole."""
+    frozen = arm.transfer == "feature"
+    if not frozen and arm.fine_tuning == FineTuning():
+        return None
+    started = {*report["taken"], *report["adapted"]}
+    return Tuner(network, arm.fine_tuning, started, frozen=frozen, seed=seed)
 
 
 def _batches(data: TrainingData, recipe: Recipe, num_views: int, seed: int) -> Callable[[int], Batch]:

@@ -1,6 +1,7 @@
 """A classifier's network with its loss, as the training loop takes it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from pipeline.dataset import PixelStore
 from pipeline.losses import Loss
 from pipeline.seeds import derive
 from pipeline.training.batches import Batch
+from pipeline.training.fine_tuning import Tuner
 from pipeline.training.recipe import Added, Recipe
 from pipeline.transforms.mixing import mix
 
@@ -116,6 +118,26 @@ class HeadTask(ClassifierTask):
     def _features(self, images: Tensor, views: Tensor | None) -> tuple[Tensor, Tensor | None]:
         with torch.no_grad():
             return super()._features(images, views)
+
+
+class TunedTask(ClassifierTask):
+    """A network that starts from a source's weights and is fine-tuned as its tuner says."""
+
+    def __init__(
+        self, network: Network, criterion: Loss, data: TrainingData, recipe: Recipe, seed: int, tuner: Tuner
+    ) -> None:
+        super().__init__(network, criterion, data, recipe, seed)
+        self.tuner = tuner
+
+    def groups(self, _player: str) -> list[dict[str, Any]]:
+        """Parameters in groups of one learning rate and decay."""
+        own = list(self.criterion.parameters())
+        return self.tuner.groups(self.network) + ([{"params": own}] if own else [])
+
+    def loss(self, player: str, batch: Batch, progress: float) -> Tensor:
+        """The loss of one update, with what holds the network to the source's."""
+        self.tuner.prepare(self.network, progress)
+        return super().loss(player, batch, progress) + self.tuner.penalty(self.network)
 
 
 def _partners(added: Tensor) -> Tensor:

@@ -3,7 +3,9 @@
 A model trains here if it is an `nn.Module` with
     players() -> dict[str, list[nn.Parameter]]: who minimises over which parameters, in the order they move;
     loss(player, batch, progress) -> Tensor []: what a player minimises; progress goes from 0 to 1 over the training;
-    optimiser(player) -> dict (if it has one): what the player's optimiser has other than the schedule's (lr, betas, …).
+    optimiser(player) -> dict (if it has one): what the player's optimiser has other than the schedule's (lr, betas, …);
+    groups(player) -> list[dict] (if it has one): its parameters in groups, each with options of its own; `scale` is a
+        group's learning rate in that of the player.
 A VAE or a classifier has one player, a GAN two.
 
 Random numbers of step k depend on the seed, the process and k alone, so that a resumed run draws what an uninterrupted
@@ -131,9 +133,8 @@ class _Run:
         self.model, self.schedule, self.fabric, self.label = model.train(), schedule, fabric, label
         self.players: dict[str, list[nn.Parameter]] = model.players()  # type: ignore[operator]
         own: Callable[[str], dict[str, Any]] = getattr(model, "optimiser", lambda _player: {})
-        self.optimisers = {
-            player: make_optimiser(schedule, parameters, **own(player)) for player, parameters in self.players.items()
-        }
+        grouped: Callable[[str], Any] = getattr(model, "groups", self.players.__getitem__)
+        self.optimisers = {player: make_optimiser(schedule, grouped(player), **own(player)) for player in self.players}
         self.rates = {player: float(optimiser.defaults["lr"]) for player, optimiser in self.optimisers.items()}
         average = get_ema_multi_avg_fn(schedule.ema_decay)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True) if schedule.ema_decay else None
@@ -153,7 +154,7 @@ class _Run:
         for number, (player, parameters) in enumerate(self.players.items()):
             optimiser = self.optimisers[player]
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(self.schedule, step, self.rates[player])
+                group["lr"] = learning_rate(self.schedule, step, self.rates[player]) * group.get("scale", 1.0)
             optimiser.zero_grad(set_to_none=True)
             for piece in pieces:
                 with self.fabric.autocast():

@@ -1,12 +1,13 @@
 """How a classifier is trained: the sections of params.yaml that are the same in every arm."""
 
 from dataclasses import field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline import registry
 from pipeline.params import section
+from pipeline.training.fine_tuning import FineTuning
 from pipeline.training.schedule import Schedule
 from pipeline.training.transfer import How
 from pipeline.transforms.mixing import Mixing
@@ -75,12 +76,29 @@ class Added:
 
 
 @section
+class Feature:
+    """How f(x) = W f_S(x) + b is learned on a source's frozen features f_S.
+
+    Attributes:
+        fit: "closed_form", the one minimum on the images as they are; "sgd", by the recipe.
+        decay: of the closed form, pull of W and b towards 0, or towards the source's head where the classes are its.
+    """
+
+    fit: Literal["closed_form", "sgd"] = "closed_form"
+    decay: Annotated[float, Field(gt=0)] = 0.01
+
+
+@section
 class Arm:
     """What the classifiers of all arms have in common.
 
     Attributes:
         loss: the loss of the augmented and completed arms.
         losses: options of each loss; what is left out is as its file says.
+        transfer: what is taken from the source's network.
+        structure: options of the backbone that the arms' networks have other than the source's.
+        feature: of the transfer of that name.
+        fine_tuning: of the transfer "parameter".
     """
 
     loss: Annotated[str, registry.known("pipeline.losses")]
@@ -89,5 +107,17 @@ class Arm:
         registry.checked_options("pipeline.losses", None, "params.yaml: train_classifier.losses"),
     ] = field(default_factory=dict)
     transfer: How
+    structure: dict[str, Any] = field(default_factory=dict)
+    feature: Feature = Feature()
+    fine_tuning: FineTuning = FineTuning()
     recipe: Recipe
     added: Added
+
+    @model_validator(mode="after")
+    def _goes_with_the_transfer(self) -> "Arm":
+        place = "params.yaml: train_classifier"
+        if self.transfer == "feature" and self.structure:
+            raise ValueError(f"{place}.structure must be {{}} where transfer is feature, got {self.structure}")
+        if self.transfer != "parameter" and self.fine_tuning != FineTuning():
+            raise ValueError(f"{place}.fine_tuning goes with transfer: parameter, got {self.transfer!r}")
+        return self

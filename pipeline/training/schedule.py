@@ -70,8 +70,10 @@ def learning_rate(schedule: Schedule, step: int, highest: float | None = None) -
     return highest * 0.5 * (1 + math.cos(math.pi * (progress - schedule.warmup) / (1 - schedule.warmup)))
 
 
-def make_optimiser(schedule: Schedule, parameters: Iterable[nn.Parameter], **own: Any) -> torch.optim.Optimizer:
-    """The optimiser that the schedule asks for; `own` counts instead of what the schedule says.
+def make_optimiser(
+    schedule: Schedule, parameters: Iterable[nn.Parameter] | list[dict[str, Any]], **own: Any
+) -> torch.optim.Optimizer:
+    """The optimiser that the schedule asks for; `own`, and what a group has, counts instead of what the schedule says.
 
     Raises:
         UserError: `own` has what only AdamW knows, and it is another.

@@ -17,8 +17,9 @@ from pipeline import backbones
 from pipeline.atomic import new_folder, write_json
 from pipeline.backbones import Network
 from pipeline.errors import UserError
+from pipeline.params import did_you_mean
 
-How = Literal["structure", "parameter"]
+How = Literal["feature", "structure", "parameter"]
 Report = dict[str, list[str]]  # names of weights that were taken, adapted and left fresh
 
 
@@ -98,25 +99,55 @@ def load(folder: Path, name: str) -> Network:
     return network.eval()
 
 
+def target_task(
+    source: Path, in_channels: int, class_names: tuple[str, ...], structure: dict[str, Any] | None = None
+) -> Task:
+    """The target's task in the source's architecture, but for the options of the backbone that `structure` changes.
+
+    Raises:
+        UserError: the backbone has no such option.
+    """
+    task, changes = load_task(source), structure or {}
+    for key in changes.keys() - task.options.keys():
+        hint, known = did_you_mean(key, task.options), ", ".join(task.options)
+        raise UserError(
+            f"params.yaml: train_classifier.structure.{key}: unknown key{hint}; {task.backbone} has {known}"
+        )
+    return replace(task, options=task.options | changes, in_channels=in_channels, class_names=class_names)
+
+
 def transfer(
-    source: Path, in_channels: int, class_names: tuple[str, ...], how: How, seed: int
+    source: Path,
+    in_channels: int,
+    class_names: tuple[str, ...],
+    how: How,
+    seed: int,
+    structure: dict[str, Any] | None = None,
 ) -> tuple[Network, Report]:
     """A network for the target task that starts from the source's.
 
     Args:
         how: "structure" takes the architecture, with fresh weights; "parameter" also every weight that fits by name
-            and shape. The first convolution is summed over colours, or repeated, where only the channels differ; the
-            head is taken where the classes are the same.
+            and shape, and "feature" no less than the whole trunk. The first convolution is summed over colours, or
+            repeated, where only the channels differ; the head is taken where the classes are the same.
+        structure: options of the backbone that the target's network has other than the source's.
 
     Returns:
         The network and the names of its weights that were taken, adapted and left fresh.
+
+    Raises:
+        UserError: "feature" is asked for and the source has learned nothing.
     """
-    task = load_task(source)
-    target = replace(task, in_channels=in_channels, class_names=class_names).build(seed)
+    if how == "feature" and not has_weights(source):
+        raise UserError(
+            "params.yaml: train_classifier.transfer: feature needs a source that has learned something, and "
+            "train_source had neither images nor weights; give it some, or take structure"
+        )
+    target = target_task(source, in_channels, class_names, structure).build(seed)
     report: Report = {"taken": [], "adapted": [], "fresh": []}
     state = target.state_dict()
     given = load_weights(source, "weights") if how != "structure" and has_weights(source) else {}
-    if task.class_names != class_names:
+    if load_task(source).class_names != class_names:
         given = {name: value for name, value in given.items() if not name.startswith("head.")}
     for name, own in state.items():
         fate, value = fitted(name, own, given.get(name))

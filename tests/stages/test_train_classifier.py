@@ -163,7 +163,14 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"loss": "balanced_contrastive"}, {"recipe": {"head_retraining": {"steps": 2}}}]
+    "changes",
+    [
+        {},
+        {"loss": "balanced_contrastive"},
+        {"recipe": {"head_retraining": {"steps": 2}}},
+        {"fine_tuning": {"unfreeze_every": 0.2, "layer_decay": 0.5, "affine_rank": 2}},
+        {"fine_tuning": {"l2_sp": 0.1}, "recipe": {"schedule": {"ema_decay": 0.5}}},
+    ],
 )
 def test_killed_half_way_it_goes_on_and_what_was_done_is_not_done_again(
     chain: Chain, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
