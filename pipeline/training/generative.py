@@ -72,8 +72,14 @@ def fit(work: Work, checkpoint: Checkpoint, fabric: "Fabric") -> Trained:
     """Trains until the schedule ends; killed half-way, the next call goes on from the last checkpoint.
 
     Raises:
-        UserError: the schedule asks for measurements that this generator has none of.
+        UserError: the schedule asks for measurements that this generator has none of, or a batch has too few images.
     """
+    least = fabric.world_size * work.schedule.accumulate
+    if work.schedule.batch_size < least:
+        raise UserError(
+            f"params.yaml: train_generator.schedule.batch_size must be at least {least}, an image for each of "
+            f"COUNTERWEIGHT_DEVICES, got {work.schedule.batch_size}"
+        )
     store = PixelStore(Dataset.open(*work.train))
     source = PixelStore(Dataset.open(work.source)) if work.source is not None else None
     num_classes = Dataset.open(*work.train).num_classes

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.atomic import write_json
+from pipeline.dataset import Dataset
 from pipeline.images import SHAPE_FILE
 from pipeline.stages import evaluate, synthesize, train_classifier, train_generator, train_source
-from tests.tiny import NAMES, bars, settings, write, write_bars
+from tests.tiny import bars, settings, write, write_bars
 
 STEPS = {"steps": 6, "batch_size": 8}
 
@@ -90,9 +91,10 @@ class Chain:
         return self.train_classifier(name, self.train, losses=both, folds=f"{name}-folds", **changes)
 
     def plan(self, name: str, wanted: list[int]) -> Path:
+        data = Dataset.open(self.train)
         entries = {
-            label: {"real": real, "augment": 0, "synthesize": count}
-            for label, real, count in zip(NAMES, (9, 5, 1), wanted, strict=True)
+            label: {"real": int(real), "augment": 0, "synthesize": count}
+            for label, real, count in zip(data.class_names, data.class_counts(), wanted, strict=True)
         }
         path = self.root / f"{name}.plan.json"
         path.write_text(json.dumps(entries), encoding="utf-8")
