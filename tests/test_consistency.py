@@ -44,6 +44,7 @@ EXEMPT = {
 # Packages whose files are plug-ins: which of them a stage uses is decided by params.yaml, not by imports.
 PLUGINS = (
     "backbones",
+    "corruptions",
     "feature_completion",
     "gate",
     "generators",

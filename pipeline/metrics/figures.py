@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.metrics import classification, subgroups
 from pipeline.metrics.bootstrap import Resamples, interval
+from pipeline.metrics.temperature import tempered
 
 Ints = NDArray[np.integer]
 Floats = NDArray[np.float64]
@@ -20,6 +21,7 @@ def arm_entry(
     resamples: Resamples,
     names: Sequence[str],
     groups: Mapping[str, NDArray[np.int64]],
+    temperature: float = 1.0,
 ) -> dict[str, Any]:
     """Everything that is measured of an arm.
 
@@ -30,6 +32,7 @@ def arm_entry(
         resamples: of all arms.
         names: of the K tested classes.
         groups: name -> class indices, as `bias.groups` gives them.
+        temperature: that the mean of the seeds' probabilities is used with.
     """
     confusion = classification.confusion_matrices(labels, probs.argmax(axis=2), probs.shape[2])
     recall = classification.per_class_recall(confusion)
@@ -43,10 +46,25 @@ def arm_entry(
         "macro_f1": measure(classification.macro_f1(confusion), resamples.macro_f1[arm]),
         "auroc": over_seeds(areas.mean(axis=1)),
         "calibration_error": over_seeds(classification.calibration_error(labels, probs)),
+        "together": _together(labels, probs, temperature),
         "worst_class": {"class": worst, **recalls[worst]},
         "per_class_recall": recalls,
         "per_class_auroc": {name: over_seeds(areas[:, k]) for k, name in enumerate(names)},
         "groups": {name: over_seeds(values) for name, values in group_recall.items()},
+    }
+
+
+def _together(labels: Ints, probs: NDArray[np.floating], temperature: float) -> dict[str, float]:
+    """Figures of the seeds' mean probability, which is what `predict` uses, before and after its temperature."""
+    mean = probs.mean(axis=0, keepdims=True, dtype=np.float64)
+    confusion = classification.confusion_matrices(labels, mean.argmax(axis=2), mean.shape[2])
+    cooled = tempered(np.log(np.maximum(mean, np.finfo(np.float64).tiny)), temperature)
+    return {
+        "balanced_accuracy": rounded(classification.balanced_accuracy(confusion)[0]),
+        "accuracy": rounded(classification.accuracy(confusion)[0]),
+        "temperature": temperature,
+        "calibration_error": rounded(classification.calibration_error(labels, mean)[0]),
+        "calibration_error_tempered": rounded(classification.calibration_error(labels, cooled)[0]),
     }
 
 

@@ -1,7 +1,7 @@
 """The JSON of the `evaluate` stage: every arm, every gain, the verdict."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline.errors import UserError
 from pipeline.metrics import bias, comparison, harm
 from pipeline.metrics.arms import APART, ARMS, BASELINE_RIVALS, BASELINES, COMPLETED, RIVALS
+from pipeline.metrics.attribution import Fresh, attribute
 from pipeline.metrics.bootstrap import Resamples, bootstrap, interval
 from pipeline.metrics.figures import arm_entry, rounded, subgroup_entry
 from pipeline.metrics.looks import Look
@@ -40,14 +41,35 @@ class Settings:
     few_up_to: int
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Known:
+    """What is known beside the probabilities; all of it may be left out.
+
+    Attributes:
+        look: how often these test images have been looked at, which the verdict's intervals heed.
+        groups_of: [N] the group (patient, camera) of each test image; empty if the source names none.
+        losses: arm -> the loss that it was trained under, for what each means brought.
+        fresh: classifiers without the source's weights, for the same.
+        temperatures: arm -> the one that its classifiers' mean probability is used with.
+    """
+
+    look: Look | None = None
+    groups_of: Sequence[str | None] = ()
+    losses: Mapping[str, str] = field(default_factory=dict)
+    fresh: Fresh | None = None
+    temperatures: Mapping[str, float] = field(default_factory=dict)
+
+
+NOTHING = Known()
+
+
 def summarise(
     labels: Ints,
     class_names: Sequence[str],
     train_counts: NDArray[np.int64],
     probs: Mapping[str, NDArray[np.floating]],
     settings: Settings,
-    look: Look | None = None,
-    groups_of: Sequence[str | None] = (),
+    known: Known = NOTHING,
 ) -> dict[str, Any]:
     """Metrics of every arm with 95 % intervals, gains of the completed arm and the verdict, as plain numbers.
 
@@ -59,43 +81,51 @@ def summarise(
         train_counts: [C] real training images a class, which make the groups many/medium/few.
         probs: arm -> [S, N, C] probabilities; seed s and image n are the same in every arm.
         settings: thresholds and the bootstrap's size.
-        look: how often these test images have been looked at, which the verdict's intervals heed.
-        groups_of: [N] the group (patient, camera) of each test image; empty if the source names none.
+        known: what else there is.
 
     Raises:
         UserError: no test images, an arm's probabilities are not finite, or too few resamples.
     """
     _check(labels, class_names, probs)
     groups = bias.groups(train_counts, settings.many_above, settings.few_up_to)
-    arms = [arm for arm in (*ARMS, *APART) if arm in probs]
-    predictions = {arm: probs[arm].argmax(axis=2) for arm in arms}
+    probs = {arm: probs[arm] for arm in (*ARMS, *APART) if arm in probs}
+    predictions = {arm: array.argmax(axis=2) for arm, array in probs.items()}
     resamples = bootstrap(labels, predictions, num_resamples=settings.num_resamples, seed=settings.seed)
     verdict = decide(
         resamples,
         class_names,
         max_class_loss=settings.max_class_loss,
         min_test_images=settings.min_test_images,
-        look=look,
+        look=known.look,
     )
-    names = [class_names[index] for index in resamples.classes]
+    names, heat = [class_names[index] for index in resamples.classes], known.temperatures
     gains = _Gains(labels, probs, resamples, names, verdict)
     return {
-        "arms": {arm: arm_entry(labels, probs[arm], arm, resamples, names, groups) for arm in arms},
+        "arms": {
+            arm: arm_entry(labels, probs[arm], arm, resamples, names, groups, heat.get(arm, 1.0)) for arm in probs
+        },
         "gain": {key: gains.entry(COMPLETED, over) for key, over in RIVALS.items()},
         "apart": {
-            arm: {key: gains.entry(arm, over) for key, over in BASELINE_RIVALS.items()} for arm in arms if arm in APART
+            arm: {key: gains.entry(arm, over) for key, over in BASELINE_RIVALS.items()} for arm in probs if arm in APART
         },
+        "attribution": attribute(labels, predictions, resamples, groups["few"], known.losses, known.fresh),
+        **_verdict(verdict),
+        "pooled": _pooled(resamples, class_names, verdict, settings),
+        "look": None if known.look is None else _look(known.look),
+        "seeds": int(probs[COMPLETED].shape[0]),
+        "test_images": len(labels),
+        "max_class_loss": rounded(settings.max_class_loss),
+        "subgroups": subgroup_entry(labels, probs, find_groups(known.groups_of, settings.min_test_images)),
+        "groups": {name: [class_names[index] for index in indices] for name, indices in groups.items()},
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
         "verdict": verdict.verdict,
         "reason": verdict.reason,
         "harmed": list(verdict.harmed),
         "cannot_be_judged": list(verdict.cannot_be_judged),
-        "pooled": _pooled(resamples, class_names, verdict, settings),
-        "look": None if look is None else _look(look),
-        "seeds": int(probs[COMPLETED].shape[0]),
-        "test_images": len(labels),
-        "max_class_loss": rounded(settings.max_class_loss),
-        "subgroups": subgroup_entry(labels, probs, find_groups(groups_of, settings.min_test_images)),
-        "groups": {name: [class_names[index] for index in indices] for name, indices in groups.items()},
     }
 
 

@@ -9,18 +9,21 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
+from pipeline import registry
 from pipeline.atomic import write_json, write_table
 from pipeline.dataset import Dataset, PixelStore
 from pipeline.errors import UserError
 from pipeline.isolation import ids_digest, refuse_seen, source_names
-from pipeline.metrics import looks as ledger
 from pipeline.metrics.arms import ARMS, AUGMENTED
+from pipeline.metrics.attribution import Fresh
 from pipeline.metrics.classification import confusion_matrices
-from pipeline.metrics.looks import Look
-from pipeline.metrics.summary import Settings, summarise
+from pipeline.metrics.looks import Look, TestSplit, fingerprint, known_by, read, take, to_json
+from pipeline.metrics.summary import Known, Settings, summarise
 from pipeline.params import section
 from pipeline.progress import log
 from pipeline.training.arm import Probs, classifiers, only_loss, probabilities
+from pipeline.training.robustness import robustness
+from pipeline.training.use import load_use
 
 
 @section
@@ -30,6 +33,7 @@ class Params:
     Attributes:
         alpha: chance of a wrong `ship` that all looks at one test split may take together.
         test_split: number of the test split; another one begins a new count of looks.
+        corruptions: files of `pipeline.corruptions` under which the arms are asked too.
     """
 
     num_resamples: Annotated[int, Field(ge=100, le=1_000_000)]
@@ -40,6 +44,7 @@ class Params:
     few_up_to: Annotated[int, Field(ge=0)]
     alpha: Annotated[float, Field(gt=0, le=0.5)]
     test_split: Annotated[int, Field(ge=1)]
+    corruptions: list[Annotated[str, registry.known("pipeline.corruptions")]]
 
 
 def run(
@@ -51,6 +56,7 @@ def run(
     augmented: Path,
     completed: Path,
     feature_completed: Path,
+    fresh: Path,
     looks: Path,
     metrics: Path,
     headline: Path,
@@ -61,6 +67,7 @@ def run(
     """Writes the metrics and their headline (JSON), the recall of each class and the confusions of each arm (CSV).
 
     Args:
+        fresh: classifiers without the source's weights, if there are any; they tell what transfer brought.
         seen: what else is trained on, drawn from or chosen by, beside `train` and `val`.
         looks: the looks at test images so far; this one is added unless it is there.
 
@@ -80,13 +87,19 @@ def run(
         "feature_completed": only_loss(feature_completed),
     }
     probs = {arm: probabilities(folder, store.images(), f"evaluate {arm}") for arm, folder in arms.items()}
-    known, look = _take_look(looks, held, arms, params)
-    result = summarise(
-        store.labels, real.class_names, real.class_counts(), probs, _settings(params), look, _groups(held)
+    ledger, look = _take_look(looks, held, arms, params)
+    known = Known(
+        look=look,
+        groups_of=_groups(held),
+        losses={arm: folder.name for arm, folder in arms.items()},
+        fresh=_fresh(fresh, store),
+        temperatures={arm: load_use(folder.parent).temperature(folder.name) for arm, folder in arms.items()},
     )
+    result = summarise(store.labels, real.class_names, real.class_counts(), probs, _settings(params), known)
+    result["robustness"] = robustness(arms, store.images(), store.labels, params.corruptions, params.seed)
     result["splits"] = {split: _split(path) for split, path in (("train", train), ("val", val), ("test", test))}
-    if known != ledger.read(looks):
-        write_json(looks, ledger.to_json(known))
+    if ledger != read(looks):
+        write_json(looks, to_json(ledger))
     write_json(metrics, result)
     write_json(headline, _headline(result))
     write_table(recall, _recalls(result))
@@ -98,6 +111,14 @@ def _settings(params: Params) -> Settings:
     return Settings(**{name: getattr(params, name) for name in Settings.__dataclass_fields__})
 
 
+def _fresh(folder: Path, store: PixelStore) -> Fresh | None:
+    """What classifiers without the source's weights say of the test images; none where none were trained."""
+    if not any(path.is_dir() for path in folder.glob("*")):
+        return None
+    loss = only_loss(folder)
+    return Fresh(loss.name, probabilities(loss, store.images(), "evaluate without transfer").argmax(axis=2))
+
+
 def _groups(test: Dataset) -> list[str | None]:
     """The group of each test image, none where the source names none."""
     return [name for batch in test.batches(["group"]) for name in batch.column(0).to_pylist()]
@@ -105,7 +126,7 @@ def _groups(test: Dataset) -> list[str | None]:
 
 def _take_look(
     path: Path, test: Dataset, arms: Mapping[str, Path], params: Params
-) -> tuple[tuple[ledger.TestSplit, ...], Look]:
+) -> tuple[tuple[TestSplit, ...], Look]:
     """The looks with this one, and its number. The arms that the verdict does not compare make no new look."""
 
     def parts() -> Iterator[bytes]:
@@ -114,8 +135,8 @@ def _take_look(
             if arm != AUGMENTED:
                 yield from (weights.read_bytes() for weights in classifiers(arms[arm]))
 
-    images = ledger.known_by(source_names(test))
-    return ledger.take(ledger.read(path), params.test_split, images, ledger.fingerprint(parts()), params.alpha)
+    images = known_by(source_names(test))
+    return take(read(path), params.test_split, images, fingerprint(parts()), params.alpha)
 
 
 def _split(path: Path) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 import csv
 import io
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +20,12 @@ from pipeline.progress import log
 from pipeline.seeds import derive
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.classifier import CODE, fit_arm
+from pipeline.training.fine_tuning import FineTuning
 from pipeline.training.folds import assign_folds
 from pipeline.training.inference import logits_and_features, over_seeds, recall_by_class
 from pipeline.training.loop import Point
 from pipeline.training.recipe import Arm
-from pipeline.training.transfer import digest, save, target_task, transfer
+from pipeline.training.transfer import digest, save, takes_weights, target_task, transfer
 from pipeline.training.use import USE_FILE, calibration_figures, describe
 
 
@@ -34,11 +36,13 @@ class Params(Arm):
     Attributes:
         seeds: classifiers an arm.
         folds: classifiers that each leave a part of the real images out; the gate measures with them.
+        fresh: so many of the baseline's seeds are trained again without the source's weights, to tell what these bring.
     """
 
     seed: Annotated[int, Field(ge=0)]
     seeds: Annotated[int, Field(ge=1, le=100)]
     folds: Annotated[int, Field(ge=2, le=20)]
+    fresh: Annotated[int, Field(ge=0)]
 
 
 def run(
@@ -52,6 +56,7 @@ def run(
     *,
     losses: tuple[str, ...] = (),
     folds: Path | None = None,
+    fresh: Path | None = None,
 ) -> None:
     """Trains `params.seeds` classifiers under each loss on real images and those added to them.
 
@@ -62,73 +67,112 @@ def run(
         train: the real training images, then data sets that are added to them.
         losses: losses to train under, instead of the recipe's.
         folds: where to write classifiers that leave out a fold of the real images each.
+        fresh: where to write classifiers that take no weights of the source network.
     """
     real = Dataset.open(train[0])
     Dataset.open(*train)
-    jobs: list[dict[str, Any]] = [
-        {"name": f"{loss}/seed-{number}", "loss": loss, "seed": derive(params.seed, number), "left_out": None}
-        for loss in losses or (params.loss,)
-        for number in range(params.seeds)
+    named = losses or (params.loss,)
+    jobs = [
+        *_arm_jobs(named, params),
+        *(_fold_jobs(params) if folds is not None else ()),
+        *(_fresh_jobs(named, params, source) if fresh is not None else ()),
     ]
-    if folds is not None:
-        jobs += [
-            {"name": f"fold-{number}", "loss": params.loss, "seed": derive(params.seed, "fold"), "left_out": number}
-            for number in range(params.folds)
-        ]
     inputs = [*(Dataset.open(folder).digest for folder in train), digest(source)]
-    shared = {"train": train, "val": val, "source": source, "params": params, "inputs": inputs}
-    results = run_jobs(_train_one, [job | shared for job in jobs], out.name)
+    shared = {"train": train, "val": val, "source": source, "inputs": inputs}
+    results = run_jobs(_train_one, [{"job": job} | shared for job in jobs], out.name)
+    trained = {
+        group: [result for result, job in zip(results, jobs, strict=True) if job.group == group]
+        for group in get_args(Group)
+    }
     task = target_task(source, real.image_shape[0], real.class_names, params.structure)
-    arms = [result for result, job in zip(results, jobs, strict=True) if job["left_out"] is None]
-    logits, labels = {name: values for name, _, _, values in arms}, Dataset.open(val).labels
+    logits, labels = {name: values for name, _, _, values in trained["arm"]}, Dataset.open(val).labels
     use = describe(train[0], logits, labels)
-    save(out, task, {name: network for name, network, *_ in arms}, {USE_FILE: use.to_json()})
+    save(out, task, _networks(trained["arm"]), {USE_FILE: use.to_json()})
     if folds is not None:
-        left_out = {name: network for name, network, *_ in results[len(arms) :]}
-        save(folds, task, left_out, {"folds.json": {"folds": params.folds, "seed": params.seed}})
+        save(folds, task, _networks(trained["fold"]), {"folds.json": {"folds": params.folds, "seed": params.seed}})
+    if fresh is not None:
+        save(fresh, task, _networks(trained["fresh"]))
     for job in jobs:
-        _checkpoint(job["loss"], job["seed"], job["left_out"], params, inputs).remove()
+        _checkpoint(job, inputs).remove()
     report = transfer(source, task.in_channels, task.class_names, params.transfer, 0, params.structure)[1]
     calibration = calibration_figures(use, logits, labels)
     write_json(metrics, _summary(logits, labels, report) | {"calibration": calibration or "none"})
-    write_text(curves, _curves({name: points for name, _, points, _ in arms}))
-    log(f"{out.name}: {len(arms)} classifiers" + (f", {params.folds} folds" if folds is not None else ""))
+    write_text(curves, _curves({name: points for name, _, points, _ in trained["arm"]}))
+    told = ", ".join(f"{len(trained[group])} {NOUNS[group]}" for group in NOUNS if trained[group])
+    log(f"{out.name}: {told}")
 
 
-def _checkpoint(loss: str, seed: int, left_out: int | None, params: Params, inputs: list[str]) -> Checkpoint:
+Group = Literal["arm", "fold", "fresh"]
+NOUNS: dict[Group, str] = {"arm": "classifiers", "fold": "folds", "fresh": "without the source's weights"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One classifier that is to be trained."""
+
+    group: Group
+    name: str
+    loss: str
+    seed: int
+    left_out: int | None = None
+    params: Params
+
+
+def _arm_jobs(losses: tuple[str, ...], params: Params) -> list[Job]:
+    return [
+        Job(group="arm", name=f"{loss}/seed-{number}", loss=loss, seed=derive(params.seed, number), params=params)
+        for loss in losses
+        for number in range(params.seeds)
+    ]
+
+
+def _fold_jobs(params: Params) -> list[Job]:
+    seed, loss = derive(params.seed, "fold"), params.loss
+    return [
+        Job(group="fold", name=f"fold-{number}", loss=loss, seed=seed, left_out=number, params=params)
+        for number in range(params.folds)
+    ]
+
+
+def _fresh_jobs(losses: tuple[str, ...], params: Params, source: Path) -> list[Job]:
+    """The first seeds again, under the arms' loss if it is one of `losses`; none if nothing is transferred anyway."""
+    if not takes_weights(source, params.transfer):
+        return []
+    loss = params.loss if params.loss in losses else losses[-1]
+    anew = replace(params, transfer="structure", fine_tuning=FineTuning())  # type: ignore[type-var]
+    return [replace(job, group="fresh") for job in _arm_jobs((loss,), anew)[: params.fresh]]
+
+
+def _networks(results: list["Result"]) -> dict[str, Network]:
+    return {name: network for name, network, *_ in results}
+
+
+def _checkpoint(job: Job, inputs: list[str]) -> Checkpoint:
     """That of one classifier, which knows all that its weights depend on."""
+    params = job.params
     arm = {name: getattr(params, name) for name in Arm.__dataclass_fields__}  # type: ignore[attr-defined]
-    fold = None if left_out is None else [left_out, params.folds, params.seed]
-    return Checkpoint([arm, loss, seed, fold, inputs], CODE)
+    fold = None if job.left_out is None else [job.left_out, params.folds, params.seed]
+    return Checkpoint([arm, job.loss, job.seed, fold, inputs], CODE)
 
 
 Floats = npt.NDArray[np.float32]
 Result = tuple[str, Network, list[Point], Floats]
 
 
-def _train_one(
-    name: str,
-    loss: str,
-    seed: int,
-    left_out: int | None,
-    train: tuple[Path, ...],
-    val: Path,
-    source: Path,
-    params: Params,
-    inputs: list[str],
-) -> Result:
+def _train_one(job: Job, train: tuple[Path, ...], val: Path, source: Path, inputs: list[str]) -> Result:
     """One classifier: its name, network, loss curve and logits [N, C] on the validation images."""
-    real = Dataset.open(train[0])
-    rows = None
-    if left_out is not None:
-        rows = np.flatnonzero(assign_folds(real.labels, params.folds, params.seed) != left_out)
-    checkpoint = _checkpoint(loss, seed, left_out, params, inputs)
-    network, points = fit_arm(train, source, params, seed, name, loss=loss, rows=rows, checkpoint=checkpoint)
+    real, params, rows = Dataset.open(train[0]), job.params, None
+    if job.left_out is not None:
+        rows = np.flatnonzero(assign_folds(real.labels, params.folds, params.seed) != job.left_out)
+    checkpoint = _checkpoint(job, inputs)
+    network, points = fit_arm(
+        train, source, params, job.seed, job.name, loss=job.loss, rows=rows, checkpoint=checkpoint
+    )
     held = Dataset.open(val)
     logits = np.empty((0, real.num_classes), np.float32)
     if held.num_rows:
         logits = logits_and_features(network, PixelStore(held).images())[0].numpy()
-    return name, network.cpu(), points, logits
+    return job.name, network.cpu(), points, logits
 
 
 def _summary(

@@ -116,6 +116,11 @@ def target_task(
     return replace(task, options=task.options | changes, in_channels=in_channels, class_names=class_names)
 
 
+def takes_weights(source: Path, how: How) -> bool:
+    """Whether a target network starts from weights of the source's."""
+    return how != "structure" and has_weights(source)
+
+
 def transfer(
     source: Path,
     in_channels: int,
@@ -146,7 +151,7 @@ def transfer(
     target = target_task(source, in_channels, class_names, structure).build(seed)
     report: Report = {"taken": [], "adapted": [], "fresh": []}
     state = target.state_dict()
-    given = load_weights(source, "weights") if how != "structure" and has_weights(source) else {}
+    given = load_weights(source, "weights") if takes_weights(source, how) else {}
     if load_task(source).class_names != class_names:
         given = {name: value for name, value in given.items() if not name.startswith("head.")}
     for name, own in state.items():

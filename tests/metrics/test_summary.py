@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.errors import UserError
 from pipeline.metrics.arms import ARMS
 from pipeline.metrics.looks import Look
-from pipeline.metrics.summary import Settings, summarise
+from pipeline.metrics.summary import Known, Settings, summarise
 
 NAMES = ["cat", "dog", "owl", "yak"]
 LABELS = np.repeat([0, 1, 2], [40, 40, 5])  # no yak
@@ -83,6 +83,9 @@ def test_an_arm_apart_has_its_own_gain_and_changes_no_other_figure(summary: dict
     assert gain["per_class"]["dog"]["mean"] == 0.1  # 24 of 40 beside 20
     assert gain["balanced_accuracy"]["mean"] == round((0.1 + 0.1 + 0.2) / 3, 6)
     assert with_it["arms"].pop("feature_completed") == summary["arms"]["augmented"]
+    assert with_it["attribution"].pop("feature completion")["balanced_accuracy"]["mean"] == pytest.approx(
+        2 / 30, abs=1e-6
+    )
     assert with_it | {"apart": {}} == summary
 
 
@@ -171,7 +174,7 @@ def test_classes_that_are_too_small_are_named_and_told_together() -> None:
 
 def test_the_look_is_told_and_widens_the_interval_of_the_verdict(summary: dict[str, Any]) -> None:
     assert summary["look"] is None
-    third = summarise(LABELS, NAMES, COUNTS, PROBS, SETTINGS, Look(3, 0.05))
+    third = summarise(LABELS, NAMES, COUNTS, PROBS, SETTINGS, Known(look=Look(3, 0.05)))
     assert third["look"] == {"number": 3, "alpha": 0.00416667, "spent": 0.0375, "budget": 0.05, "test_split": 1}
     before, now = (found["gain"]["over_augmented"]["balanced_accuracy"] for found in (summary, third))
     assert now["interval"][0] < before["interval"][0]
@@ -181,12 +184,27 @@ def test_the_look_is_told_and_widens_the_interval_of_the_verdict(summary: dict[s
 def test_groups_are_told_where_the_source_names_them(summary: dict[str, Any]) -> None:
     assert summary["subgroups"] is None
     groups = ["north" if number % 40 < 20 else "south" for number in range(80)] + [None] * 4 + ["east"]
-    found = summarise(LABELS, NAMES, COUNTS, PROBS, SETTINGS, groups_of=groups)["subgroups"]
+    found = summarise(LABELS, NAMES, COUNTS, PROBS, SETTINGS, Known(groups_of=groups))["subgroups"]
     assert (found["groups"], found["judged"]) == (3, 2)
     arm = found["arms"]["completed"]  # of north all are right, of south 10 + 16 and 12 + 16
     south = {"mean": round((26 + 28) / 80, 6), "std": round(2 / 40 / np.sqrt(2), 6)}
     assert arm["accuracy"] == {"north": {"mean": 1.0, "std": 0.0}, "south": south}
     assert arm["worst"] == {"group": "south", **south}
     assert arm["spread"] == pytest.approx((1 - 27 / 40) / np.sqrt(2), abs=1e-6)
-    nobody = summarise(LABELS, NAMES, COUNTS, PROBS, SETTINGS, groups_of=[str(number) for number in range(85)])
+    nobody = summarise(LABELS, NAMES, COUNTS, PROBS, SETTINGS, Known(groups_of=[str(number) for number in range(85)]))
     assert nobody["subgroups"] == {"groups": 85, "judged": 0, "arms": {}}
+
+
+def test_the_classifiers_together_and_what_their_temperature_does() -> None:
+    found = summarise(LABELS, NAMES, COUNTS, PROBS, SETTINGS, Known(temperatures={"completed": 0.5}))
+    together = found["arms"]["completed"]["together"]
+    # 68 + 3 images are right: of 68 both seeds are sure of the class (0.7), of the others their votes tie at 0.4
+    right = 32 + 36 + 3
+    assert together["accuracy"] == round(right / 85, 6)
+    assert together["balanced_accuracy"] == round((32 / 40 + 36 / 40 + 3 / 5) / 3, 6)
+    ties, sure = 2 + 1, 85 - 3  # a tie goes to the first class, which is the true one
+    assert together["calibration_error"] == pytest.approx((ties * 0.6 + abs((right - 3) - sure * 0.7)) / 85, abs=1e-6)
+    hot, tie = 0.49 / (0.49 + 3 * 0.01), 0.16 / (2 * 0.16 + 2 * 0.01)  # squared and made to sum to 1
+    tempered = (ties * (1 - tie) + abs((right - 3) - sure * hot)) / 85
+    assert together["calibration_error_tempered"] == pytest.approx(tempered, abs=1e-6)
+    assert found["arms"]["augmented"]["together"]["temperature"] == 1.0

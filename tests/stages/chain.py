@@ -65,6 +65,7 @@ class Chain:
         *train: Path,
         losses: tuple[str, ...] = (),
         folds: str | None = None,
+        fresh: str | None = None,
         val: Path | None = None,
         **changes: Any,
     ) -> Path:
@@ -83,6 +84,7 @@ class Chain:
             ),
             losses=losses,
             folds=None if folds is None else self.root / folds,
+            fresh=None if fresh is None else self.root / fresh,
         )
         return self.root / name
 
@@ -127,7 +129,7 @@ class Chain:
             self.val,
             test or self.test,
             (self.augmented, self.source_domain),
-            *(self.root / arm for arm in ("baseline", "arm", "completed", "feature_completed")),
+            *(self.root / arm for arm in ("baseline", "arm", "completed", "feature_completed", "fresh")),
             self.root / "looks.json",
             *(self.root / f"{name}.{suffix}" for suffix in ("json", "headline.json", "recall.csv", "confusion.csv")),
             settings(evaluate.Params, "evaluate", **{"num_resamples": 200, "min_test_images": 5, **changes}),

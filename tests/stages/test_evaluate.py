@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from pipeline.corruptions import corrupted
 from pipeline.dataset import Dataset, PixelStore
 from pipeline.errors import UserError
 from pipeline.training.inference import logits_and_features
@@ -27,7 +29,7 @@ MODELS = (
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     chain = Chain(tmp_path_factory.mktemp("trained"))
     chain.train_source()
-    chain.train_classifier("baseline", chain.train, losses=("cross_entropy", "balanced_softmax"))
+    chain.train_classifier("baseline", chain.train, losses=("cross_entropy", "balanced_softmax"), fresh="fresh")
     chain.train_classifier("arm", chain.train, chain.augmented)
     chain.train_classifier("completed", chain.train, chain.augmented, recipe={"schedule": {"steps": 40}})
     chain.train_classifier("feature_completed", chain.train, losses=("cross_entropy",), seed=3)
@@ -197,3 +199,38 @@ def test_a_test_image_in_what_was_seen_is_refused(chain: Chain, where: str) -> N
 def test_made_images_are_no_test_images(chain: Chain) -> None:
     with pytest.raises(UserError, match="is no real image but augmented; arms are judged on real images only"):
         chain.evaluate(test=chain.augmented)
+
+
+def test_what_each_means_brought_is_told_from_the_arms(chain: Chain) -> None:
+    chain.evaluate()
+    metrics = chain.json("evaluate")
+    found = metrics["attribution"]
+    assert list(found) == ["augmentation", "synthesis", "feature completion", "transfer"]
+    over = metrics["gain"]["over_augmented"]["balanced_accuracy"]
+    assert found["synthesis"]["balanced_accuracy"] == {name: over[name] for name in ("mean", "ci95")}
+    over = metrics["apart"]["feature_completed"]["over_cross_entropy"]["balanced_accuracy"]
+    assert found["feature completion"]["without"] == "baseline_cross_entropy"
+    assert found["feature completion"]["balanced_accuracy"] == {name: over[name] for name in ("mean", "ci95")}
+    shutil.rmtree(chain.root / "fresh" / "balanced_softmax")
+    chain.evaluate("without")
+    assert "transfer" not in chain.json("without")["attribution"]
+
+
+def test_arms_are_asked_about_corrupted_images_where_that_is_wanted(chain: Chain) -> None:
+    chain.evaluate()
+    assert chain.json("evaluate")["robustness"] is None
+    chain.evaluate("worse", corruptions=["contrast", "gaussian_noise"])
+    found = chain.json("worse")["robustness"]
+    assert tuple(found) == ARMS
+    store = PixelStore(Dataset.open(chain.test))
+    recalls = []
+    for number in (0, 1):
+        network = load(chain.root / "completed", f"balanced_softmax/seed-{number}")
+        predicted = logits_and_features(network, corrupted(store.images(), "contrast", 5, 0))[0].argmax(1).numpy()
+        recalls += [(predicted == store.labels)[store.labels == label].mean() for label in range(3)]
+    arm = found["completed"]
+    assert arm["corruptions"]["contrast"]["by_severity"][4] == pytest.approx(np.mean(recalls), abs=1e-6)
+    means = [np.mean(entry["by_severity"]) for entry in arm["corruptions"].values()]
+    assert arm["balanced_accuracy"]["mean"] == pytest.approx(np.mean(means), abs=2e-6)
+    with pytest.raises(UserError, match=r"unknown corruption 'fog'; known: brightness, contrast"):
+        chain.evaluate("fog", corruptions=["fog"])

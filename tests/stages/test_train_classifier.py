@@ -222,10 +222,14 @@ def test_other_work_has_another_checkpoint(chain: Chain) -> None:
         ("focal", 1, None, params, ["b", inputs[1]]),
         ("focal", 1, None, params, ["a", digest(chain.train_source("other", seed=9))]),
     ]
-    assert len({train_classifier._checkpoint(*each).path for each in work}) == len(work)
+    assert len({checkpoint_of(*each) for each in work}) == len(work)
     more = settings(Params, "train_classifier", seeds=9)  # that others are trained too changes none
-    same = [train_classifier._checkpoint("focal", 1, None, each, inputs).path for each in (params, more)]
-    assert same[0] == same[1]
+    assert checkpoint_of("focal", 1, None, params, inputs) == checkpoint_of("focal", 1, None, more, inputs)
+
+
+def checkpoint_of(loss: str, seed: int, left_out: int | None, params: Params, inputs: list[str]) -> Path:
+    job = train_classifier.Job(group="arm", name="any", loss=loss, seed=seed, left_out=left_out, params=params)
+    return train_classifier._checkpoint(job, inputs).path
 
 
 def test_a_training_too_short_for_a_checkpoint_leaves_none(chain: Chain) -> None:
@@ -245,3 +249,22 @@ def test_without_a_source_model_it_says_which_stage_is_missing(tmp_path: Path) -
     chain = Chain(tmp_path)
     with pytest.raises(UserError, match=r"source: holds no model .*has its stage run\?$"):
         chain.train_classifier("arm", chain.train)
+
+
+def test_classifiers_without_the_sources_weights_are_the_first_seeds_again(chain: Chain) -> None:
+    both = ("cross_entropy", "balanced_softmax")
+    chain.train_classifier("baseline", chain.train, losses=both, fresh="fresh", seeds=2)
+    chain.train_classifier("anew", chain.train, losses=both, transfer="structure")
+    names = {f"balanced_softmax/seed-{number}.safetensors" for number in (0, 1)}  # params.yaml asks for more than seeds
+    fresh, anew, baseline = (digests(chain.root / name) for name in ("fresh", "anew", "baseline"))
+    assert set(fresh) == {"task.json", *names}
+    for name in names:
+        assert fresh[name] == anew[name] != baseline[name]
+
+
+def test_without_weights_to_take_there_is_nothing_to_tell(chain: Chain) -> None:
+    chain.train_classifier("anew", chain.train, losses=("cross_entropy",), fresh="fresh", transfer="structure")
+    assert set(digests(chain.root / "fresh")) == {"task.json"}
+    chain.without_source_domain().train_source()
+    chain.train_classifier("baseline", chain.train, losses=("cross_entropy",), fresh="none")
+    assert set(digests(chain.root / "none")) == {"task.json"}
