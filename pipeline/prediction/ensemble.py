@@ -14,6 +14,7 @@ from pipeline.backbones import Network
 from pipeline.errors import UserError
 from pipeline.images import Shape
 from pipeline.prediction.model import Model
+from pipeline.training.arm import classifiers
 from pipeline.training.device import device
 from pipeline.training.transfer import load, load_task
 from pipeline.training.use import USE_FILE, Use, load_use
@@ -76,7 +77,7 @@ def find_arm(folder: Path, seed: int | None = None) -> Arm:
         UserError: there is none, or more than one; it has no such seed; or it does not say how it is used.
     """
     root, loss = _place(folder)
-    seeds = sorted(int(path.stem.removeprefix("seed-")) for path in (root / loss).glob("seed-*.safetensors"))
+    seeds = [int(path.stem.removeprefix("seed-")) for path in classifiers(root / loss)]
     if seed is not None and seed not in seeds:
         raise UserError(f"{folder}: has no network of seed {seed}; its seeds: {', '.join(map(str, seeds))}")
     names = tuple(f"{loss}/seed-{number}" for number in (seeds if seed is None else [seed]))

@@ -40,14 +40,19 @@ def write(arm: Arm, to: Path) -> None:
     )
     ensemble = arm.build()
     with new_folder(to) as folder:
-        _export(ensemble, about, folder / ONNX_FILE)
+        export(ensemble, about, folder / ONNX_FILE)
         refuse_other_answers(ensemble, arm.shape, folder / ONNX_FILE)
         write_json(folder / ABOUT_FILE, about.to_json())
         for name in arm.names:
             shutil.copyfile(arm.root / f"{name}.safetensors", folder / f"{name.rpartition('/')[2]}.safetensors")
 
 
-def _export(ensemble: Ensemble, about: About, path: Path) -> None:
+def export(ensemble: Ensemble, about: About, path: Path) -> None:
+    """Writes the ONNX file alone, for any number of images at once.
+
+    Raises:
+        UserError: the networks do what ONNX can't say.
+    """
     batch = torch.export.Dim("batch")
     with warnings.catch_warnings():
         # torch's own tracing asks its trees in a way that it calls deprecated itself

@@ -11,12 +11,14 @@ import onnx
 import pytest
 import torch
 
+from pipeline import backbones, registry
 from pipeline.errors import UserError
 from pipeline.images import Shape
+from pipeline.params import read
 from pipeline.prediction import onnx_export
-from pipeline.prediction.ensemble import find_arm
+from pipeline.prediction.ensemble import Ensemble, find_arm
 from pipeline.prediction.model import open_model
-from pipeline.prediction.onnx_file import session_of
+from pipeline.prediction.onnx_file import About, session_of
 from tests.builders import save
 from tests.prediction.conftest import noise
 from tests.stages.chain import Chain
@@ -48,6 +50,19 @@ def test_any_number_of_images_is_answered_like_torch_does(chain: Chain, exported
     assert probs == pytest.approx(expected[0], abs=1e-5)
     assert logits == pytest.approx(expected[1], abs=1e-4)
     assert (probs.argmax(axis=1) == expected[0].argmax(axis=1)).all()
+
+
+def test_networks_of_every_head_and_of_timm_are_written_too(tmp_path: Path) -> None:
+    given = read(ROOT / "params.yaml")["train_source"]
+    networks = [
+        backbones.create("resnet", {"depth": 8, "width": 4}, 3, 4, 0, head, given["heads"][head])
+        for head in registry.names("pipeline.heads")
+    ]
+    networks.append(backbones.create("timm", given["backbones"]["timm"] | {"image_size": 32}, 3, 4, 0))
+    ensemble, shape, path = Ensemble(networks, 2.0).eval(), Shape(16, 3, "crop"), tmp_path / "m.onnx"
+    told = {"temperature": 2.0, "calibration": "none", "validation_images": 0, "networks": (), "values": ""}
+    onnx_export.export(ensemble, About(class_names=NAMES, shape=shape, **told), path)
+    onnx_export.refuse_other_answers(ensemble, shape, path)
 
 
 def test_what_must_be_known_stands_beside_it_and_in_it(chain: Chain, exported: Path) -> None:
