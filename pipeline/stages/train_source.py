@@ -99,8 +99,10 @@ def run(data: Path, out: Path, metrics: Path, params: Params) -> None:
     task = params.network(in_channels, source.class_names if store and params.task == SUPERVISED else ())
     network = task.build(params.seed)
     figures: dict[str, Any] = {}
+    fresh: list[str] = []
     if params.weights is not None:
         report = load_published(network, params.weights, params.weights_sha256)
+        fresh = report["fresh"]
         figures = {"weights": {fate: len(names) for fate, names in report.items()}}
         log(f"train_source: {len(report['taken'])} weights taken from {params.weights}")
     if store is not None:
@@ -108,7 +110,8 @@ def run(data: Path, out: Path, metrics: Path, params: Params) -> None:
             learn = _with_labels if params.task == SUPERVISED else _without_labels
             network, learned = learn(network, store, params)
         figures |= learned
-    save(out, task, {"weights": network})
+        fresh = []
+    save(out, task, {"weights": network}, without=fresh)
     write_json(metrics, {"transferred": True} | figures)
 
 

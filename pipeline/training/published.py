@@ -1,4 +1,7 @@
-"""Weights that others have published, under torchvision's or timm's names, or ours, for a network of ours."""
+"""Weights that others have published, under timm's names, or ours, for a network of ours.
+
+The names of torchvision's ResNets and Inception are timm's too; those of its transformers and ConvNeXts are not.
+"""
 
 import hashlib
 import os

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -42,15 +43,26 @@ class Task:
         )
 
 
-def save(folder: Path, task: Task, networks: dict[str, Network], more: dict[str, Any] | None = None) -> None:
-    """Writes `task.json`, a safetensors file for each network (names may hold folders) and `more` JSON files."""
+def save(
+    folder: Path,
+    task: Task,
+    networks: dict[str, Network],
+    more: dict[str, Any] | None = None,
+    without: Collection[str] = (),
+) -> None:
+    """Writes `task.json`, a safetensors file for each network (names may hold folders) and `more` JSON files.
+
+    Args:
+        without: weights that are not written: those that have learned nothing, for nobody to take them.
+    """
     with new_folder(folder) as out:
         for file, content in {"task.json": vars(task), **(more or {})}.items():
             write_json(out / file, content)
         for name, network in networks.items():
             path = out / f"{name}.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
+            kept = {key: value for key, value in network.state_dict().items() if key not in without}
+            save_file({key: value.contiguous() for key, value in kept.items()}, path)
 
 
 def digest(folder: Path) -> str:

@@ -12,7 +12,7 @@ from pipeline.errors import UserError
 from pipeline.params import build, read
 from pipeline.stages.train_source import Params
 from pipeline.training.inference import logits_and_features
-from pipeline.training.transfer import load, load_task
+from pipeline.training.transfer import load, load_task, load_weights
 from tests.builders import digests
 from tests.stages.chain import Chain
 from tests.tiny import ROOT, bars, merged, write
@@ -49,11 +49,27 @@ def test_published_weights_go_into_every_arm_without_a_source_domain(chain: Chai
     torch.testing.assert_close(network.trunk.model.layer3[0].conv1.weight, given, atol=1e-6, rtol=0)
 
 
+def test_hidden_layers_that_are_not_in_the_weights_have_no_closed_form_and_are_trained(chain: Chain) -> None:
+    path = str(published(chain.root / "resnet18.pth"))
+    chain.without_source_domain().train_source(**RESNET18, weights=path, head="mlp", heads={"mlp": {"hidden": [6]}})
+    short = {"seeds": 1, "transfer": "feature", "recipe": {"schedule": {"steps": 2, "batch_size": 4}}}
+    with pytest.raises(
+        UserError, match=r"hidden layers are not in the source's weights, .* take .*fit: sgd, or head: lin"
+    ):
+        chain.train_classifier("arm", chain.train, **short)
+    chain.train_classifier("arm", chain.train, **short, feature={"fit": "sgd"})
+    source = load_weights(chain.root / "source", "weights")
+    own = load(chain.root / "arm", "balanced_softmax/seed-0").state_dict()
+    assert {key for key in own if not key.startswith("trunk.")} == own.keys() - source.keys()
+    assert all(torch.equal(own[key], value) for key, value in source.items())
+    assert sorted(chain.json("arm")["weight_names"]["fresh"]) == sorted(own.keys() - source.keys())
+
+
 def test_a_source_domain_goes_on_from_published_weights_unless_there_is_no_task(chain: Chain) -> None:
     path = str(published(chain.root / "resnet18.pth"))
     short = {"schedule": {"steps": 2, "batch_size": 4}}
     trained = load(chain.train_source("trained", **RESNET18, weights=path, recipe=short), "weights").state_dict()
-    kept = load(chain.train_source("kept", **RESNET18, weights=path, task="none", recipe=short), "weights").state_dict()
+    kept = load_weights(chain.train_source("kept", **RESNET18, weights=path, task="none", recipe=short), "weights")
     given = torch.load(path, weights_only=True)["state_dict"]
     for name in ("conv1.weight", "layer4.1.bn2.running_var"):
         assert torch.equal(kept[f"trunk.model.{name}"], given[f"module.{name}"])

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipeline import backbones
+from pipeline import backbones, torchvision_ops
 from pipeline.backbones import Network
 from pipeline.errors import UserError
 from pipeline.training.published import load_published
@@ -41,6 +41,26 @@ def test_the_names_are_torchvision_s(source: Network) -> None:
     expected = {"conv1.weight": [64, 3, 7, 7], "bn1.running_mean": [64], "layer1.0.conv1.weight": [64, 64, 3, 3]}
     expected |= {"layer2.0.downsample.0.weight": [128, 64, 1, 1], "layer4.1.bn2.weight": [512], "fc.bias": [1000]}
     assert {name: list(names[name].shape) for name in expected} == expected
+
+
+@pytest.mark.parametrize("kind", ["resnet18", "inception_v3"])
+def test_a_network_of_torchvision_s_gives_the_features_that_it_gives_there(tmp_path: Path, kind: str) -> None:
+    torchvision_ops.declare()
+    from torchvision import models
+
+    given = models.resnet18() if kind == "resnet18" else models.inception_v3(init_weights=False)
+    torch.save(given.state_dict(), tmp_path / "w.pth")
+    side = 32 if kind == "resnet18" else 75
+    options: dict[str, Any] = {"image_size": side} | ({"depth": 18} if kind == "resnet18" else {})
+    network = backbones.create("resnet_imagenet" if kind == "resnet18" else kind, options, 3, 4, 0).eval()
+    report = load_published(network, str(tmp_path / "w.pth"), None)
+    assert (report["adapted"], sorted(report["fresh"])) == ([], ["head.bias", "head.weight"])
+    given.eval().fc = torch.nn.Identity()
+    images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = given((images - network.trunk.mean) / network.trunk.std)
+        features = network.features(images * 2 - 1)
+    assert float((features - expected).abs().max()) < 1e-5 * float(expected.abs().max())
 
 
 @pytest.mark.parametrize("layout", ["safetensors", "pth", "wrapped", "wrapped twice", "half", "ours"])
