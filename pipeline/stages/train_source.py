@@ -14,7 +14,8 @@ from pipeline.dataset import Dataset, PixelStore
 from pipeline.errors import UserError
 from pipeline.params import did_you_mean, section
 from pipeline.progress import log
-from pipeline.training.classifier import fit
+from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.classifier import CODE, fit
 from pipeline.training.classifier_task import TrainingData
 from pipeline.training.device import threads_for
 from pipeline.training.inference import logits_and_features
@@ -82,7 +83,7 @@ class Params:
 def run(data: Path, out: Path, metrics: Path, params: Params) -> None:
     """Writes the network that every arm starts from: published weights, what it learns from `data`, or both in turn.
 
-    Without either only the architecture is kept.
+    Without either only the architecture is kept. Killed half-way, the next run goes on from the last checkpoint.
 
     Raises:
         UserError: the weights are not there, or of another network.
@@ -98,6 +99,7 @@ def run(data: Path, out: Path, metrics: Path, params: Params) -> None:
     in_channels = store.image_shape[0] if store else 3
     task = params.network(in_channels, source.class_names if store and params.task == SUPERVISED else ())
     network = task.build(params.seed)
+    checkpoint = Checkpoint([params, source.digest if learns else None], (*CODE, "source_tasks"))
     figures: dict[str, Any] = {}
     fresh: list[str] = []
     if params.weights is not None:
@@ -108,33 +110,35 @@ def run(data: Path, out: Path, metrics: Path, params: Params) -> None:
     if store is not None:
         with threads_for(store.image_shape):
             learn = _with_labels if params.task == SUPERVISED else _without_labels
-            network, learned = learn(network, store, params)
+            network, learned = learn(network, store, params, checkpoint)
         figures |= learned
         fresh = []
     save(out, task, {"weights": network}, without=fresh)
+    checkpoint.remove()
     write_json(metrics, {"transferred": True} | figures)
 
 
 Learned = tuple[Network, dict[str, Any]]
 
 
-def _with_labels(network: Network, store: PixelStore, params: Params) -> Learned:
+def _with_labels(network: Network, store: PixelStore, params: Params, checkpoint: Checkpoint) -> Learned:
     """Trains on nine tenths of the images, and tells the accuracy on the rest."""
     order = np.random.default_rng(params.seed).permutation(len(store))
     held, rows = np.split(order, [int(HELD_OUT * len(store))])
     training = TrainingData(store, rows)
-    network, _ = fit(network, "cross_entropy", training, params.recipe, params.seed, "train_source", show=True)
+    how, seed = params.recipe, params.seed
+    network, _ = fit(network, "cross_entropy", training, how, seed, "train_source", show=True, checkpoint=checkpoint)
     logits, _ = logits_and_features(network, store.images(held))
     accuracy = float((logits.argmax(1).numpy() == store.labels[held]).mean())
     log(f"train_source: accuracy {accuracy:.3f} on {len(held)} held-out images of the source domain")
     return network, {"images": len(rows), "held_out_accuracy": round(accuracy, 6)}
 
 
-def _without_labels(network: Network, store: PixelStore, params: Params) -> Learned:
+def _without_labels(network: Network, store: PixelStore, params: Params, checkpoint: Checkpoint) -> Learned:
     """Trains on all images by the file of pipeline/source_tasks that `params.task` names."""
     options, recipe = params.source_tasks[params.task], params.recipe
     network, points = fit_without_labels(
-        network, params.task, options, store, recipe.schedule, recipe.augmentation, params.seed
+        network, params.task, options, store, recipe.schedule, recipe.augmentation, params.seed, checkpoint
     )
     log(f"train_source: loss {points[-1].loss:.3f} of {params.task} on {len(store)} images, labels unseen")
     return network, {"images": len(store), "task": params.task, "final_loss": round(points[-1].loss, 6)}

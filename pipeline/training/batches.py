@@ -1,5 +1,7 @@
 """Batches as a function of (seed, step) alone, so that a resumed run sees what an uninterrupted one would have seen."""
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -86,6 +88,20 @@ def gather(store: PixelStore, rows: npt.NDArray[np.int64]) -> Batch:
     labels, weights = torch.from_numpy(store.labels[rows]), torch.from_numpy(store.weights[rows])
     zeros = torch.zeros_like(labels)
     return Batch(to_float(store.images(rows)), labels, weights, zeros, zeros.bool())
+
+
+def in_order(batch_at: Callable[[int], Batch], steps: range, ahead: bool) -> Iterator[Batch]:
+    """The batches of `steps`; with `ahead` a thread makes the next one while this one is used, by a GPU that waits."""
+    if not ahead:
+        yield from map(batch_at, steps)
+        return
+    with ThreadPoolExecutor(max_workers=1) as maker:
+        coming = maker.submit(batch_at, steps[0]) if steps else None
+        for following in [*steps[1:], None]:
+            if coming is not None:
+                batch = coming.result()
+                coming = None if following is None else maker.submit(batch_at, following)
+                yield batch
 
 
 def concatenate(first: Batch, second: Batch) -> Batch:

@@ -55,7 +55,7 @@ def fit(
     criterion.start(network.head)
     parts = (network, criterion, data, recipe, seed)
     task = (ClassifierTask(*parts) if tuner is None else TunedTask(*parts, tuner)).to(device())
-    batch_at = _batches(data, recipe, criterion.views, seed)
+    batch_at = batches(data, recipe, criterion.views, seed)
     trained, points = train(
         task, batch_at, recipe.schedule, seed=seed, label=label, show=show, checkpoint=checkpoint, keep=True
     )
@@ -79,7 +79,7 @@ def retrain_head(network: Network, data: TrainingData, recipe: Recipe, seed: int
         head.reset_parameters()
     facts = Facts(head.in_features, head.out_features, recipe.label_smoothing.get("cross_entropy", 0.0))
     task = HeadTask(network, losses.create("cross_entropy", {}, facts), data, alone, seed)
-    trained, _ = train(task, _batches(data, alone, 0, seed), schedule, seed=seed, label=label, show=False)
+    trained, _ = train(task, batches(data, alone, 0, seed), schedule, seed=seed, label=label, show=False)
     network.load_state_dict(trained.network.state_dict())  # type: ignore[union-attr]
 
 
@@ -128,7 +128,8 @@ def _tuner(network: Network, report: Report, arm: Arm, seed: int) -> Tuner | Non
     return Tuner(network, arm.fine_tuning, started, frozen=frozen, seed=seed)
 
 
-def _batches(data: TrainingData, recipe: Recipe, num_views: int, seed: int) -> Callable[[int], Batch]:
+def batches(data: TrainingData, recipe: Recipe, num_views: int, seed: int) -> Callable[[int], Batch]:
+    """The batch of each step, changed at random, with as many further views of each image."""
     size, policy = recipe.schedule.batch_size, recipe.augmentation
     cumulative = np.cumsum(class_balanced_probs(data.real.labels[data.rows], recipe.class_balance))
 

@@ -26,7 +26,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from pipeline.errors import UserError
 from pipeline.progress import bar
 from pipeline.seeds import derive
-from pipeline.training.batches import Batch
+from pipeline.training.batches import Batch, in_order
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.device import make_fabric
 from pipeline.training.schedule import Schedule, learning_rate, make_optimiser
@@ -91,9 +91,10 @@ def train(
     with torch.random.fork_rng(), bar(label, steps, "step") if show and first else _Silent() as shown:
         start = checkpoint.load(run.state() | (best.state(run.chosen()) if best else {})) if checkpoint else 0
         shown.update(start)
-        for step in range(start, steps):
+        left = range(start, steps)
+        for step, batch in zip(left, in_order(batch_at, left, ahead=fabric.device.type != "cpu"), strict=True):
             torch.manual_seed(derive(seed, "step", step, fabric.global_rank))
-            run.step(step, batch_at(step))
+            run.step(step, batch)
             shown.update()
             if (step + 1) % run.interval == 0 or step + 1 == steps:
                 run.note(step)

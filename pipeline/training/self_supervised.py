@@ -11,6 +11,7 @@ from pipeline.dataset import PixelStore
 from pipeline.errors import UserError
 from pipeline.seeds import derive
 from pipeline.training.batches import Batch, concatenate, epoch_rows, gather
+from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.device import device
 from pipeline.training.loop import Point, train
 from pipeline.training.schedule import Schedule
@@ -44,6 +45,7 @@ def fit_without_labels(
     schedule: Schedule,
     views: Policy,
     seed: int,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[Network, list[Point]]:
     """Trains `network` on the pictures of `store`.
 
@@ -51,6 +53,7 @@ def fit_without_labels(
         name: a file of pipeline/source_tasks.
         options: of it.
         views: the changes that make a view of an image.
+        checkpoint: where a killed training goes on; it is left there for the caller to remove once the result is kept.
 
     Raises:
         UserError: the task is unknown, its options are wrong, or there are too few images.
@@ -74,6 +77,8 @@ def fit_without_labels(
             batch = concatenate(batch, view)
         return batch
 
-    trained, points = train(learner, batch_at, schedule, seed=seed, label="train_source")
+    trained, points = train(
+        learner, batch_at, schedule, seed=seed, label="train_source", checkpoint=checkpoint, keep=True
+    )
     result: Network = trained.network  # type: ignore[assignment]
     return result, points

@@ -1,9 +1,16 @@
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from pipeline.stages import complete_features
+from pipeline.training import checkpoint
+from pipeline.training.batches import Batch
+from pipeline.training.classifier_task import ClassifierTask
+from pipeline.training.self_supervised import Learner
 from pipeline.training.transfer import load, load_task
 from tests.builders import digests
 from tests.stages.chain import Chain
@@ -35,6 +42,36 @@ def test_equal_runs_write_equal_bytes_and_another_seed_others(chain: Chain) -> N
     assert digests(one) == digests(again)
     assert chain.text("one.json") == chain.text("again.json")
     assert digests(one) != digests(other)
+
+
+class Killed(BaseException):
+    """Stands in for the end of the process."""
+
+
+@pytest.mark.parametrize(
+    ("task", "changes"), [(ClassifierTask, {}), (Learner, {"task": "simclr"})], ids=["supervised", "simclr"]
+)
+def test_killed_half_way_it_goes_on_and_writes_the_same_file(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, task: Any, changes: dict[str, Any]
+) -> None:
+    whole = digests(chain.train_source("whole", **changes))
+    monkeypatch.setattr(checkpoint, "INTERVAL_S", 0.0)
+    loss, asked = task.loss, []
+
+    def dies_once(self: Any, player: str, batch: Batch, progress: float) -> Tensor:
+        asked.append(round(6 * progress))
+        if len(asked) == 4:
+            raise Killed
+        value: Tensor = loss(self, player, batch, progress)
+        return value
+
+    monkeypatch.setattr(task, "loss", dies_once)
+    with pytest.raises(Killed):
+        chain.train_source("killed", **changes)
+    assert digests(chain.train_source("killed", **changes)) == whole
+    assert asked == [0, 1, 2, 3, 3, 4, 5]
+    assert chain.text("killed.json") == chain.text("whole.json")
+    assert not list(Path(os.environ["COUNTERWEIGHT_CHECKPOINTS"]).iterdir())
 
 
 def test_without_a_source_domain_only_the_architecture_is_kept(chain: Chain) -> None:

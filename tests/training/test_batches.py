@@ -1,21 +1,24 @@
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 import torch
 
 from pipeline.dataset import Dataset, PixelStore
+from pipeline.errors import UserError
 from pipeline.training.batches import (
     Batch,
     class_balanced_probs,
     concatenate,
     epoch_rows,
     gather,
+    in_order,
     to_float,
     to_uint8,
     weighted_rows,
 )
-from tests.tiny import bars, write
+from tests.tiny import bars, batch_of, write
 
 
 @pytest.mark.parametrize(("num_rows", "batch_size"), [(10, 4), (10, 10), (3, 8), (1, 2), (7, 1)])
@@ -78,3 +81,42 @@ def test_a_batch_has_its_rows_pixels_labels_and_weights(tmp_path: Path) -> None:
 def test_batches_are_joined_in_order() -> None:
     one, two = (Batch(*(torch.full((n, 1, 1, 1) if i == 0 else (n,), n) for i in range(5))) for n in (1, 2))
     assert [part.flatten().tolist() for part in concatenate(one, two)[:5]] == [[1, 2, 2]] * 5
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("steps", [range(0), range(3, 4), range(2, 9)], ids=str)
+def test_batches_come_in_order_whoever_makes_them(ahead: bool, steps: range) -> None:
+    made = list(in_order(numbered, steps, ahead))
+    assert [int(batch.labels[0]) for batch in made] == list(steps)
+
+
+def test_the_next_batch_is_made_while_this_one_is_used_and_no_more() -> None:
+    begun = {step: Event() for step in range(4)}
+
+    def batch_at(step: int) -> Batch:
+        begun[step].set()
+        return numbered(step)
+
+    coming = in_order(batch_at, range(4), ahead=True)
+    next(coming)
+    assert begun[1].wait(timeout=10)
+    assert not begun[2].is_set()
+    coming.close()  # type: ignore[attr-defined]
+    assert not begun[2].is_set()
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_batch_that_cannot_be_made_is_told_where_it_is_wanted(ahead: bool) -> None:
+    def batch_at(step: int) -> Batch:
+        if step == 2:
+            raise UserError("no such image")
+        return numbered(step)
+
+    coming = in_order(batch_at, range(4), ahead)
+    assert [int(next(coming).labels[0]) for _ in range(2)] == [0, 1]
+    with pytest.raises(UserError, match="no such image"):
+        next(coming)
+
+
+def numbered(step: int) -> Batch:
+    return batch_of(np.zeros((1, 1, 2, 2), np.uint8), np.array([step]))
