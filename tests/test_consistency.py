@@ -39,6 +39,7 @@ EXEMPT = {
     "pipeline/registry.py": "finds a plug-in by its name",
     "pipeline/torchvision_ops.py": "lets timm be imported",
     "pipeline/training/checkpoint.py": "a resumed training ends as an uninterrupted one: tested",
+    "pipeline/training/compiling.py": "how fast a network trains; equal but for rounding, as on another device",
     "pipeline/training/device.py": "CPU or GPU, and how many",
 }
 # Packages whose files are plug-ins: which of them a stage uses is decided by params.yaml, not by imports.

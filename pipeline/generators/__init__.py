@@ -58,6 +58,10 @@ class Generator(nn.Module):
         """What the player's AdamW has other than the schedule's: lr, betas, weight_decay."""
         return {}
 
+    def compilable(self) -> list[nn.Module]:
+        """Parts that torch.compile may take; those that are differentiated twice may not."""
+        return [child for child in self.children() if not isinstance(child, nn.Embedding)]
+
     def remember(self, images: Tensor, label: int) -> None:
         """Takes what it wants to keep of a class's source-domain images, float [N, C, H, W], once after training."""
 

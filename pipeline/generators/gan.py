@@ -92,6 +92,10 @@ class GAN(Generator):
         """Adam as Radford et al. (2016) set it for GANs."""
         return {"lr": self.params.lr, "betas": (0.5, 0.999), "weight_decay": 0.0}
 
+    def compilable(self) -> list[nn.Module]:
+        """Not the discriminator where gradient penalties differentiate its gradients."""
+        return [self.generator] if self.params.gradient_penalty else [self.generator, self.discriminator]
+
     def loss(self, player: str, batch: Batch, progress: float) -> Tensor:
         """What the player minimises, against images that are made for the batch's labels and domains."""
         z = torch.randn(len(batch.images), self.params.noise_dim, device=batch.images.device)

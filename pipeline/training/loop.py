@@ -4,6 +4,7 @@ A model trains here if it is an `nn.Module` with
     players() -> dict[str, list[nn.Parameter]]: who minimises over which parameters, in the order they move;
     loss(player, batch, progress) -> Tensor []: what a player minimises; progress goes from 0 to 1 over the training;
     optimiser(player) -> dict (if it has one): what the player's optimiser has other than the schedule's (lr, betas, …);
+    compilable() -> list (if it has one): parts that torch.compile may take;
     groups(player) -> list[dict] (if it has one): its parameters in groups, each with options of its own; `scale` is a
         group's learning rate in that of the player.
 A VAE or a classifier has one player, a GAN two.
@@ -28,6 +29,7 @@ from pipeline.progress import bar
 from pipeline.seeds import derive
 from pipeline.training.batches import Batch, in_order
 from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.compiling import compiling, eager
 from pipeline.training.device import make_fabric
 from pipeline.training.schedule import Schedule, learning_rate, make_optimiser
 
@@ -88,12 +90,17 @@ def train(
     run = _Run(model, schedule, fabric, label)
     steps, best = schedule.steps, _Best(schedule, validate) if validate and schedule.check_every else None
     first = fabric.is_global_zero
-    with torch.random.fork_rng(), bar(label, steps, "step") if show and first else _Silent() as shown:
+    with (
+        torch.random.fork_rng(),
+        bar(label, steps, "step") if show and first else _Silent() as shown,
+        compiling(model, fabric.device, steps, label) as compile_if_it_pays,
+    ):
         start = checkpoint.load(run.state() | (best.state(run.chosen()) if best else {})) if checkpoint else 0
         shown.update(start)
         left = range(start, steps)
         for step, batch in zip(left, in_order(batch_at, left, ahead=fabric.device.type != "cpu"), strict=True):
             torch.manual_seed(derive(seed, "step", step, fabric.global_rank))
+            compile_if_it_pays(step)
             run.step(step, batch)
             shown.update()
             if (step + 1) % run.interval == 0 or step + 1 == steps:
@@ -122,7 +129,8 @@ def asked(network: nn.Module) -> Iterator[nn.Module]:
     was_training = network.training
     network.eval()
     try:
-        yield network
+        with eager(network):
+            yield network
     finally:
         network.train(was_training)
 
