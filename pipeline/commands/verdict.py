@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.report import evidence
 from pipeline.report import format as form
 from pipeline.report.arms import ARMS, BASELINE_GAINS, KEYS, MANY_CLASSES, ClassRow, Figure, class_rows, figure
 from pipeline.report.inputs import read_json
@@ -115,7 +116,21 @@ def _notes(chosen: Sequence[ClassRow], rows: Sequence[ClassRow], metrics: dict[s
         notes.append(f"! shown to lose more than {form.percent(metrics['max_class_loss'])} points")
     if any(row.cannot_be_judged for row in chosen):
         notes.append("* has too few test images to be judged")
-    return notes + _apart(metrics)
+    return notes + _apart(metrics) + _ground(metrics)
+
+
+def _ground(metrics: dict[str, Any]) -> list[str]:
+    """Which look it is, what gain it could have shown, and the classes that are judged together."""
+    least = [
+        f"{form.percent(metrics['gain'][key]['balanced_accuracy']['detectable'])} over {title}"
+        for key, title in BASELINE_GAINS.items()
+    ]
+    told = f"a gain of {', '.join(least)} would be shown in four cases of five"
+    look = evidence.look(metrics)
+    notes = [f"{look[0]} look at these test images: {look[1]}; {told}." if look else f"{told[0].upper()}{told[1:]}."]
+    if pooled := evidence.pooled(metrics):
+        notes.append(("! " if pooled[1] else "") + f"Too small to be judged alone: {pooled[0]}.")
+    return notes
 
 
 def _apart(metrics: dict[str, Any]) -> list[str]:

@@ -19,6 +19,10 @@ KEYS = (
     "arms",
     "gain",
     "apart",
+    "attribution",
+    "look",
+    "pooled",
+    "subgroups",
     "verdict",
     "reason",
     "harmed",
@@ -64,9 +68,9 @@ class ClassRow:
         return self.augmented + self.synthetic
 
 
-def figure(entry: Mapping[str, Any]) -> Figure:
-    """A figure of metrics.json."""
-    return Figure(float(entry["mean"]), (float(entry["ci95"][0]), float(entry["ci95"][1])))
+def figure(entry: Mapping[str, Any], bounds: str = "ci95") -> Figure:
+    """A figure of metrics.json, with its 95 % interval or the one under another key."""
+    return Figure(float(entry["mean"]), (float(entry[bounds][0]), float(entry[bounds][1])))
 
 
 def shown(metrics: Mapping[str, Any]) -> dict[str, str]:

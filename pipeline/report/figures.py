@@ -35,9 +35,13 @@ class Chart:
     axis: Markup
 
 
-def gains(entries: Mapping[str, Any]) -> Chart:
-    """The gains of an arm in balanced accuracy over both baselines, with a line at zero."""
-    found = {over: figure(entries[over]["balanced_accuracy"]) for over in BASELINE_GAINS}
+def gains(entries: Mapping[str, Any], bounds: str = "ci95") -> Chart:
+    """The gains of an arm in balanced accuracy over both baselines, with a line at zero.
+
+    Args:
+        bounds: key of the intervals; "interval" has those that the verdict rests on.
+    """
+    found = {over: figure(entries[over]["balanced_accuracy"], bounds) for over in BASELINE_GAINS}
     scale = svg.scale_over([0.0, *(bound for gain in found.values() for bound in gain.ci95)])
     rows = []
     for over, gain in found.items():

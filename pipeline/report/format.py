@@ -39,6 +39,12 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:,.{digits}f}".rstrip("0").rstrip(".").replace("-", "−")
 
 
+def ordinal(number: int) -> str:
+    """Which one in a row: 1st, 2nd, 3rd, 4th, 11th, 21st."""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
+    return f"{count(number)}{ending}"
+
+
 def counted(number: float, noun: str) -> str:
     """A number and what it counts: 1 seed, 2 seeds, 3 classes."""
     plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"

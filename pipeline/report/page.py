@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.dataset import Dataset
 from pipeline.plan import ClassPlan
-from pipeline.report import arms, bias, figures, sheet, synthesis, tables
+from pipeline.report import arms, bias, evidence, figures, sheet, synthesis, tables
 from pipeline.report import format as form
 from pipeline.report.arms import ClassRow
 
@@ -66,6 +66,7 @@ def render(content: Content, images_per_class: int) -> str:
     rows = arms.in_order(arms.class_rows(content.metrics, names, counts))
     return environment.get_template("page.html.j2").render(
         _verdict(content.metrics, rows)
+        | _evidence(content.metrics)
         | _classes(content.metrics, rows)
         | _data(content, counts, rows)
         | _bias(content, rows)
@@ -78,11 +79,25 @@ def render(content: Content, images_per_class: int) -> str:
 def _verdict(metrics: Mapping[str, Any], rows: Sequence[ClassRow]) -> dict[str, Any]:
     return {
         "metrics": metrics,
-        "gains": figures.gains(metrics["gain"]),
+        "gains": figures.gains(metrics["gain"], "interval"),
         "real": sum(row.real for row in rows),
         "augmented": sum(row.augmented for row in rows),
         "synthetic": sum(row.synthetic for row in rows),
         "completed_classes": sum(row.added > 0 for row in rows),
+    }
+
+
+def _evidence(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "level": evidence.level(metrics),
+        "look": evidence.look(metrics),
+        "gain_table": evidence.gains(metrics),
+        "means": evidence.means(metrics),
+        "pooled": evidence.pooled(metrics),
+        "quality": evidence.quality(metrics),
+        "robustness": evidence.robustness(metrics),
+        "subgroups": evidence.subgroups(metrics),
+        "splits": evidence.splits(metrics),
     }
 
 

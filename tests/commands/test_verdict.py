@@ -9,8 +9,11 @@ from pipeline.__main__ import main
 from pipeline.atomic import write_json
 from pipeline.commands import verdict
 from pipeline.metrics.arms import APART, ARMS
-from pipeline.metrics.summary import Settings, summarise
+from pipeline.metrics.looks import Look
+from pipeline.metrics.summary import Known, Settings, summarise
 from pipeline.report.arms import ClassRow, Figure
+
+FIRST = Known(look=Look(1, 0.05))
 
 
 def write_results(
@@ -24,7 +27,9 @@ def write_results(
         probs[arm] = np.eye(len(names))[np.stack([predicted, predicted])]
     settings = Settings(num_resamples=6000, seed=0, max_class_loss=0.05, min_test_images=10, many_above=9, few_up_to=3)
     real = {name: 2 + place for place, name in enumerate(names)}
-    write_json(folder / "evaluate.json", summarise(labels, names, np.array(list(real.values())), probs, settings))
+    write_json(
+        folder / "evaluate.json", summarise(labels, names, np.array(list(real.values())), probs, settings, FIRST)
+    )
     write_json(folder / "ingest.json", {"images": {"train": real}})
     write_json(folder / "augment.json", {"images": dict.fromkeys(names, 4)})
     write_json(folder / "synthesize.json", {"classes": {name: {"accepted": 3} for name in names}})
@@ -75,6 +80,15 @@ def test_an_arm_apart_is_a_note_that_fits_and_not_a_column(
     assert "+10.0 (" in note.partition("over cross-entropy")[0]
     assert "+5.0 (" in note.partition("over cross-entropy")[2].partition("over Balanced Softmax")[0]
     assert all(len(line) <= 80 for line in rest.partition("Report:")[0].splitlines())
+
+
+def test_the_look_and_what_it_could_show_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(write_results(tmp_path, ["a", "b"], num_test=9, right=(4, 4, 4, 8))) == 0
+    plain = " ".join(capsys.readouterr().out.split())
+    assert "1st look at these test images: may err with 2.5 %; 2.5 % of 5 % are spent; a gain of " in plain
+    assert (
+        " over Balanced Softmax would be shown in four cases of five. Too small to be judged alone: a, b: 18" in plain
+    )
 
 
 def test_many_classes_are_cut_and_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,9 @@ def test_figures() -> None:
     assert form.count(1234567) == "1,234,567"
     assert [form.number(value) for value in (20.0, 0.8463, float("inf"), 0.0)] == ["20", "0.846", "∞", "0"]
     assert form.some(list("abc"), most=2) == "a, b and 1 more"
+    assert [form.ordinal(n) for n in (1, 2, 3, 4, 11, 12, 13, 21, 112)] == [
+        *("1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "112th")
+    ]
     assert [form.counted(n, noun) for n, noun in ((1, "seed"), (2, "seed"), (0, "class"))] == [
         "1 seed",
         "2 seeds",

@@ -122,7 +122,7 @@ def test_the_arm_apart_has_its_row_and_its_gains_and_no_part_in_the_verdict(
     assert "features" not in Outline(text.partition("<header")[2].partition("</header>")[0]).text
     content = json.loads(inputs["evaluate"].read_text(encoding="utf-8"))
     del content["arms"]["feature_completed"]
-    inputs["evaluate"].write_text(json.dumps(content | {"apart": {}}), encoding="utf-8")
+    inputs["evaluate"].write_text(json.dumps(content | {"apart": {}, "attribution": {}}), encoding="utf-8")
     assert "ompleted in features" not in make(inputs, tmp_path / "without")
 
 
@@ -167,6 +167,25 @@ def test_a_page_holds_a_limited_number_of_images(
     text = make(make_inputs(names, [40 - number for number in range(31)], added=1), tmp_path / "out")
     assert "2 of 31 classes" in text
     assert re.findall(r"<h3>(class \d+)<small>", text) == ["class 30", "class 29"]
+
+
+def test_what_the_verdict_rests_on_is_told(make_inputs: MakeInputs, tmp_path: Path) -> None:
+    text = make(make_inputs(NAMES, [12, 5, 2]), tmp_path / "out")
+    plain = html.unescape(" ".join(Outline(text).text.split()))
+    assert "This is the 3rd look at these test images: it may err with 0.417 %; 3.75 % of 5 % are spent." in plain
+    assert "Gain in balanced accuracy, in points, with 99.58 % intervals" in plain
+    section = text.partition('id="evidence"')[2].partition("</section>")[0]
+    tables = re.findall(r"<table>.*?</table>", section, re.DOTALL)
+    assert [re.findall(r'<th scope="col"[^>]*>(.*?)</th>', table)[-3:] for table in tables] == [
+        ["of both", "images right by one alone", "p, McNemar"],
+        ["seeds", "balanced accuracy", "classes with few images"],
+        ["worst class, its recall", "together: balanced accuracy", "calibration error"],
+        ["arm", "gaussian noise", "mean"],
+        ["spread", "north", "south"],
+    ]
+    for means in ("augmentation", "synthesis", "feature completion", "transfer"):
+        assert means in tables[1]
+    assert "Digests of the images’ ids: train 9 images, sha256:0a0a0a0a0a0a0a0a…; val 9 images" in plain
 
 
 @pytest.mark.parametrize("missing", ["evaluate", "generator_curve", "quarantine", "fidelity", "samples"])

@@ -123,12 +123,15 @@ class Chain:
         )
         return self.root / name
 
-    def evaluate(self, name: str = "evaluate", test: Path | None = None, **changes: Any) -> Path:
+    def evaluate(
+        self, name: str = "evaluate", test: Path | None = None, seen: tuple[Path, ...] = (), **changes: Any
+    ) -> Path:
+        """The verdict; all arms must have run. `seen` is what was trained on beside the chain's own data."""
         evaluate.run(
             self.train,
             self.val,
             test or self.test,
-            (self.augmented, self.source_domain),
+            (self.augmented, self.source_domain, *seen),
             *(self.root / arm for arm in ("baseline", "arm", "completed", "feature_completed", "fresh")),
             self.root / "looks.json",
             *(self.root / f"{name}.{suffix}" for suffix in ("json", "headline.json", "recall.csv", "confusion.csv")),
