@@ -57,7 +57,7 @@ class Loss(nn.Module):
         Args:
             logits: [N, C].
             targets: labels, int64 [N], or distributions over the classes, float [N, C].
-            class_counts: images of each class as they are drawn, [C], or for each image those of its data set, [N, C].
+            class_counts: images of each class as they are drawn, [C].
             progress: of the training, 0 to 1.
         """
         raise NotImplementedError
@@ -94,7 +94,7 @@ def at(values: Tensor, targets: Tensor) -> Tensor:
 def smoothed(values: Tensor, targets: Tensor, smoothing: float, class_counts: Tensor) -> Tensor:
     """`at` with a share of each label spread over the classes that have images, [N]."""
     present = class_counts > 0
-    spread = (values * present).sum(dim=1) / present.sum(dim=-1)
+    spread = (values * present).sum(dim=1) / present.sum()
     return (1 - smoothing) * at(values, targets) + smoothing * spread
 
 
@@ -107,4 +107,4 @@ def effective_weights(class_counts: Tensor, beta: float) -> Tensor:
     log_beta = torch.tensor(beta, dtype=torch.float64).log()
     number = -torch.expm1(class_counts.double().clamp(min=ABSENT) * log_beta) / (1 - beta)
     weights = torch.where(present, 1 / number, 0.0)
-    return (weights * present.sum(-1, keepdim=True) / weights.sum(-1, keepdim=True)).to(class_counts.dtype)
+    return (weights * present.sum() / weights.sum()).to(class_counts.dtype)

@@ -61,10 +61,9 @@ class BalancedContrastive(Loss):
         """See `Loss`."""
         num_classes = len(head.weight)
         shares = F.one_hot(targets, num_classes).to(features.dtype) if targets.ndim == 1 else targets
-        present = (class_counts > 0).reshape(-1, num_classes).any(dim=0)
         z = F.normalize(self.projection(features.transpose(0, 1).flatten(0, 1)))
         c = F.normalize(self.prototypes(head.weight))
-        values = balanced_contrast(z, shares.repeat(self.views, 1), c, present, self._params.temperature)
+        values = balanced_contrast(z, shares.repeat(self.views, 1), c, class_counts > 0, self._params.temperature)
         return self._params.contrast * values.reshape(self.views, -1).mean(dim=0)
 
 

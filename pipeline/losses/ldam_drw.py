@@ -70,11 +70,14 @@ class LdamDrw(Loss):
 
     def forward(self, logits: Tensor, targets: Tensor, class_counts: Tensor, progress: float) -> Tensor:
         """See `Loss`."""
-        size = class_counts.expand_as(logits)
         shares = F.one_hot(targets, logits.shape[1]) if targets.ndim == 1 else targets
-        log_probs = F.log_softmax(logits - shares * self._params.scale * self._margins(size), dim=1)
+        log_probs = F.log_softmax(logits - shares * self._params.scale * self._margins(class_counts), dim=1)
         values = -smoothed(log_probs, targets, self.smoothing, class_counts)
-        return values if progress < self._params.defer else values * at(self._weights(size), targets)
+        return (
+            values
+            if progress < self._params.defer
+            else values * at(self._weights(class_counts).expand_as(logits), targets)
+        )
 
     def finish(self, head: nn.Linear) -> None:
         """Gives the head's rows their length."""
@@ -84,9 +87,9 @@ class LdamDrw(Loss):
     def _margins(self, size: Tensor) -> Tensor:
         """Of each class, the largest that of the smallest class; none for a class without an image."""
         margins = torch.where(size > 0, size, torch.inf) ** -0.25
-        return margins * (self._params.max_margin / margins.amax(dim=1, keepdim=True))
+        return margins * (self._params.max_margin / margins.amax())
 
     def _weights(self, size: Tensor) -> Tensor:
         """Of each class, in the mean over the images 1, as the weighted mean of the authors' code has it."""
         weights = effective_weights(size, self._params.beta)
-        return weights * size.sum(dim=1, keepdim=True) / (weights * size).sum(dim=1, keepdim=True)
+        return weights * size.sum() / (weights * size).sum()

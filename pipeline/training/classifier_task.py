@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.backbones import Network
 from pipeline.dataset import PixelStore
-from pipeline.losses import Loss
+from pipeline.losses import ABSENT, Loss
 from pipeline.seeds import derive
 from pipeline.training.batches import Batch
 from pipeline.training.fine_tuning import Tuner
@@ -31,12 +31,13 @@ class TrainingData:
 class ClassifierTask(nn.Module):
     """A network with its loss, for the training loop.
 
-    Loss = mean over real + weight * weighted mean over added, each with the class counts of the data that it was drawn
-    from.
+    Loss = mean over real + weight * weighted mean over added: the mean over a mixture of both. A loss is told the class
+    counts of that mixture at the time, for every image: told those of each part, a loss that corrects for them would
+    let the rare classes win twice.
     """
 
     real_counts: Tensor
-    added_counts: Tensor
+    added_shares: Tensor
 
     def __init__(self, network: Network, criterion: Loss, data: TrainingData, recipe: Recipe, seed: int) -> None:
         super().__init__()
@@ -45,8 +46,8 @@ class ClassifierTask(nn.Module):
         num_classes = network.head.out_features
         counts = _counts(data.real.labels[data.rows], num_classes)
         self.register_buffer("real_counts", _as_drawn(counts, recipe.class_balance))
-        if data.added is not None:
-            self.register_buffer("added_counts", _counts(data.added.labels, num_classes, data.added.weights))
+        added = _counts(data.added.labels, num_classes, data.added.weights) if data.added is not None else counts
+        self.register_buffer("added_shares", added / added.sum().clamp(min=ABSENT))
 
     def players(self) -> dict[str, list[nn.Parameter]]:
         """One player: the network, with whatever the loss learns."""
@@ -65,7 +66,8 @@ class ClassifierTask(nn.Module):
     def _loss_of(
         self, batch: Batch, images: Tensor, progress: float, partners: Tensor | None = None, share: float = 1.0
     ) -> Tensor:
-        head, counts, labels = self.network.head, self._counts_of(batch), batch.labels
+        head, labels = self.network.head, batch.labels
+        counts = self.class_counts(progress if batch.added.any() else None)
         features, further = self._features(images, batch.views)
         logits = self.criterion.logits(features, head)
 
@@ -87,18 +89,22 @@ class ClassifierTask(nn.Module):
         features = self.network.features(torch.cat([images, views.flatten(0, 1)]))
         return features[: len(images)], features[len(images) :].reshape(*views.shape[:2], -1)
 
-    def _counts_of(self, batch: Batch) -> Tensor:
-        """Of each image the class counts of the data that it was drawn from, [C] if these are one and [N, C] if not."""
-        if self._how is None or not batch.added.any():
+    def class_counts(self, progress: float | None) -> Tensor:
+        """Images of each class in the mixture that is drawn from, [C], as many as there are real ones and more.
+
+        Args:
+            progress: of the training, 0 to 1; None: no image is added.
+        """
+        if self._how is None or progress is None:
             return self.real_counts
-        return torch.where(batch.added[:, None], self.added_counts, self.real_counts)
+        return self.real_counts + self._how.weight_at(progress) * self.real_counts.sum() * self.added_shares
 
     def _mean(self, values: Tensor, weights: Tensor, added: Tensor, progress: float) -> Tensor:
         total = values[~added].mean()
         if self._how is None or not added.any():
             return total
-        weight = self._how.weight + progress * (self._how.final_weight - self._how.weight)
-        return total + weight * (values[added] * weights[added]).sum() / weights[added].sum()
+        share = (values[added] * weights[added]).sum() / weights[added].sum()
+        return total + self._how.weight_at(progress) * share
 
 
 class HeadTask(ClassifierTask):

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline import losses
 from pipeline.backbones import Network
@@ -56,17 +56,17 @@ def fit_features(
 def _terms(network: Network, task: ClassifierTask, data: TrainingData, recipe: Recipe) -> list[Term]:
     """The two terms of a classifier's loss."""
 
-    def term(images: Any, labels: Any, weights: Any, counts: Tensor) -> Term:
+    def term(images: Any, labels: Any, weights: Any) -> Term:
         features = logits_and_features(network, images)[1]
         return Term(features, torch.from_numpy(labels), torch.from_numpy(weights).double(), counts.cpu().double())
 
-    labels = data.real.labels[data.rows]
-    shares = class_balanced_probs(labels, recipe.class_balance)
-    terms = [term(data.real.images(data.rows), labels, shares, task.real_counts)]
-    if data.added is not None and data.how is not None and data.added.weights.sum() > 0:
-        weight = (data.how.weight + data.how.final_weight) / 2  # the mean over a training
-        shares = weight * data.added.weights.astype(np.float64) / data.added.weights.sum()
-        terms.append(term(data.added.images(), data.added.labels, shares, task.added_counts))
+    labels, added = data.real.labels[data.rows], data.added
+    halfway = 0.5 if added is not None else None  # when the weight of what is added is its mean over a training
+    counts = task.class_counts(halfway)
+    terms = [term(data.real.images(data.rows), labels, class_balanced_probs(labels, recipe.class_balance))]
+    if added is not None and data.how is not None and added.weights.sum() > 0:
+        shares = data.how.weight_at(0.5) * added.weights.astype(np.float64) / added.weights.sum()
+        terms.append(term(added.images(), added.labels, shares))
     return terms
 
 

@@ -74,6 +74,10 @@ class Added:
     final_weight: Annotated[float, Field(ge=0)]
     batch_size: Annotated[int, Field(ge=1)]
 
+    def weight_at(self, progress: float) -> float:
+        """The weight when this share of the training is done."""
+        return self.weight + progress * (self.final_weight - self.weight)
+
 
 @section
 class Feature:

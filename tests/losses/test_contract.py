@@ -43,15 +43,6 @@ def test_an_image_s_value_does_not_depend_on_the_others(name: str, progress: flo
 
 @every_moment
 @every_kind
-def test_each_image_may_have_class_counts_of_its_own(name: str, progress: float) -> None:
-    others = torch.tensor([5.0, 20.0, 5.0])
-    both = value(name, counts=torch.stack([COUNTS, others, COUNTS, others]), progress=progress)
-    torch.testing.assert_close(both[::2], value(name, counts=COUNTS, progress=progress)[::2])
-    torch.testing.assert_close(both[1::2], value(name, counts=others, progress=progress)[1::2])
-
-
-@every_moment
-@every_kind
 def test_a_class_without_an_image_breaks_nothing(name: str, progress: float) -> None:
     logits = LOGITS[:2].clone().requires_grad_()
     values = value(name, logits, LABELS[:2], torch.tensor([5.0, 5.0, 0.0]), smoothing=0.1, progress=progress)

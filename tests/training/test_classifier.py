@@ -58,17 +58,17 @@ def batch() -> Batch:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_each_image_is_judged_by_the_class_counts_of_its_own_data(data: TrainingData, name: str) -> None:
+def test_every_image_is_judged_by_the_class_counts_of_the_mixture(data: TrainingData, name: str) -> None:
     trained = task(data, name)
-    assert trained.real_counts.tolist() == [16, 4, 1]
-    assert trained.added_counts.tolist() == [0, 1, 1.5]
+    assert trained.class_counts(None).tolist() == [16, 4, 1]
+    # At half time the weight is 0.3: that share of 21 images, of which two fifths are of class 1 and three of class 2.
+    torch.testing.assert_close(trained.class_counts(0.5), torch.tensor([16, 4 + 0.3 * 21 * 0.4, 1 + 0.3 * 21 * 0.6]))
     with torch.no_grad():
         value = trained.loss("classifier", batch(), 0.5)
         logits = trained.criterion.logits(trained.network.features(batch().images), trained.network.head)
-        real = trained.criterion(logits[:4], batch().labels[:4], trained.real_counts, 0.5)
-        added = trained.criterion(logits[4:], batch().labels[4:], trained.added_counts, 0.5)
-    weighted = (added * torch.tensor([0.5, 1.0, 2.0])).sum() / 3.5
-    assert value.item() == pytest.approx((real.mean() + 0.3 * weighted).item(), rel=1e-5)
+        values = trained.criterion(logits, batch().labels, trained.class_counts(0.5), 0.5)
+    weighted = (values[4:] * torch.tensor([0.5, 1.0, 2.0])).sum() / 3.5
+    assert value.item() == pytest.approx((values[:4].mean() + 0.3 * weighted).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("mixing", [{}, {"mixup": 0.8}])
@@ -97,7 +97,7 @@ def test_the_views_of_real_and_added_images_are_contrasted_with_each_other(data:
     views = torch.stack([batch_of(bars([*LABELS, *ADDED], seed=n), LABELS).images for n in (5, 6)], dim=1)
     with torch.no_grad():
         alone = trained._mean(
-            trained.criterion(trained.network(first.images), first.labels, trained._counts_of(first), 0.5),
+            trained.criterion(trained.network(first.images), first.labels, trained.class_counts(0.5), 0.5),
             *(first.weights, first.added, 0.5),
         )
         value = trained.loss("classifier", first._replace(views=views), 0.5)
