@@ -73,11 +73,9 @@ class LdamDrw(Loss):
         shares = F.one_hot(targets, logits.shape[1]) if targets.ndim == 1 else targets
         log_probs = F.log_softmax(logits - shares * self._params.scale * self._margins(class_counts), dim=1)
         values = -smoothed(log_probs, targets, self.smoothing, class_counts)
-        return (
-            values
-            if progress < self._params.defer
-            else values * at(self._weights(class_counts).expand_as(logits), targets)
-        )
+        if progress < self._params.defer:
+            return values
+        return values * at(self._weights(class_counts).expand_as(logits), targets)
 
     def finish(self, head: nn.Linear) -> None:
         """Gives the head's rows their length."""

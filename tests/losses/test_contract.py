@@ -12,7 +12,7 @@ from pipeline import losses, params, registry
 from pipeline.errors import UserError
 from pipeline.losses import Facts
 from pipeline.stages.train_classifier import Params
-from tests.losses.examples import COUNTS, LABELS, LOGITS, made, value
+from tests.losses.examples import LABELS, LOGITS, made, value
 from tests.tiny import ROOT, settings
 
 KINDS = registry.names("pipeline.losses")
