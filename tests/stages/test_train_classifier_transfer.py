@@ -51,14 +51,13 @@ def test_the_closed_form_is_where_the_gradient_of_both_terms_and_the_pull_is_zer
     network, source = load(chain.root / "arm", SEED_0), load(chain.root / "source", "weights").head
     W, b = (value.detach().double().requires_grad_() for value in (network.head.weight, network.head.bias))
     total, size = torch.zeros((), dtype=torch.float64), 0.0
-    for folder, share in ((chain.train, 1.0), (chain.augmented, 0.4)):
-        store = PixelStore(Dataset.open(folder))
+    stores = [PixelStore(Dataset.open(folder)) for folder in (chain.train, chain.augmented)]
+    real, more = (np.bincount(store.labels, store.weights, minlength=3) for store in stores)
+    counts = torch.from_numpy(real + 0.4 * real.sum() * more / more.sum())
+    for store, share in zip(stores, (1.0, 0.4), strict=True):
         x, y = logits_and_features(network, store.images())[1].double(), torch.from_numpy(store.labels)
-        counts = torch.from_numpy(np.bincount(store.labels, store.weights, minlength=3))
-        shift = torch.where(counts > 0, counts, 1e-12).log()
-        present = counts > 0
-        log_probs = F.log_softmax(x @ W.T + b + shift, dim=1)
-        smooth = (log_probs * present).sum(dim=1) / present.sum()
+        log_probs = F.log_softmax(x @ W.T + b + counts.log(), dim=1)
+        smooth = log_probs.mean(dim=1)
         values = -0.9 * log_probs.gather(1, y[:, None])[:, 0] - 0.1 * smooth  # params.yaml smooths by 0.1
         total = total + share * values.mean()
         size += share * float(x.square().sum(dim=1).mean())
