@@ -54,7 +54,7 @@ def one_seed(setting: str, seed: int, names: list[str], folder: Path) -> list[di
     """All arms for one seed, which draws the split, the generators' weights and the classifiers'."""
     seeds = {name: {"seed": seed} for name in ("ingest", "train_source", "train_classifier", "train_generator")}
     trial = Trial(folder, merged(SETTINGS[setting], seeds | {"synthesize": {"seed": seed}, "augment": {"seed": seed}}))
-    trial.change({"train_classifier": {"seeds": 1}, "evaluate": {"num_resamples": 500}})
+    trial.change({"train_classifier": {"seeds": 1, "fresh": 0}, "evaluate": {"num_resamples": 500}})
     trial.run("scan", "ingest", "ingest_source", "analyze_bias", "augment", "train_source", "train_baseline")
     trial.run("complete_features", "train_augmented")
     gate = trial.params["synthesize"]["gate"]

@@ -37,6 +37,7 @@ def attribute(
     few: Ints,
     losses: Mapping[str, str],
     fresh: Fresh | None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Gain of each means in balanced accuracy, and in the recall of the classes with few training images.
 
@@ -49,6 +50,7 @@ def attribute(
         few: indices of the classes with few training images.
         losses: arm -> the loss that it was trained under; the trunk's of the arm of completed features.
         fresh: what transfer is told by; none if there is nothing.
+        seed: of its bootstrap.
     """
     seeds = len(predictions[COMPLETED])
     pairs = {
@@ -62,7 +64,7 @@ def attribute(
     if fresh is not None:
         seeds, old = len(fresh.predictions), _baseline(fresh.loss, predictions)
         both = {old: predictions[old][:seeds], FRESH: fresh.predictions}
-        again = bootstrap(labels, both, num_resamples=len(resamples.macro_f1[COMPLETED]), seed=0)
+        again = bootstrap(labels, both, num_resamples=len(resamples.macro_f1[COMPLETED]), seed=seed)
         gains["transfer"] = _entry(again, old, FRESH, few, seeds)
     return gains
 

@@ -108,7 +108,9 @@ def summarise(
         "apart": {
             arm: {key: gains.entry(arm, over) for key, over in BASELINE_RIVALS.items()} for arm in probs if arm in APART
         },
-        "attribution": attribute(labels, predictions, resamples, groups["few"], known.losses, known.fresh),
+        "attribution": attribute(
+            labels, predictions, resamples, groups["few"], known.losses, known.fresh, settings.seed
+        ),
         **_verdict(verdict),
         "pooled": _pooled(resamples, class_names, verdict, settings),
         "look": None if known.look is None else _look(known.look),

@@ -1,5 +1,7 @@
 """The bridge without Airflow: every task on a worker of its own, nothing shared but git, a remote and a run store."""
 
+import json
+
 import pytest
 
 from plugins import lock as locks
@@ -62,3 +64,16 @@ def test_with_nothing_new_no_stage_is_run_and_no_data_downloaded(whole: Night) -
     assert whole.site.entries(plan) == whole.site.entries(whole.plan)
     assert tasks["evaluate"].result.metrics == whole.tasks["evaluate"].result.metrics
     whole.site.publish(plan)
+
+
+def test_a_night_with_other_classifiers_is_the_next_look_and_is_published_as_such(whole: Night) -> None:
+    plan = whole.site.scan("night-3", train_classifier__added__weight=0.3)
+    tasks = whole.site.run_all(plan)
+    looks = [night["evaluate"].result.metrics["look"] for night in (whole.tasks, tasks)]
+    assert [look["number"] for look in looks] == [1, 2]
+    assert not tasks["report"].ran - {"report"}  # the next worker finds the ledger as `evaluate` left it
+    commit = whole.site.publish(plan)
+    clone = whole.site.clone("of night 3")
+    clone.run("git", "fetch", "--quiet", "origin", reference(plan))
+    published = json.loads(clone.run("git", "show", f"{commit}:looks.json").stdout)
+    assert [len(split["looks"]) for split in published["test_splits"]] == [2]
