@@ -20,9 +20,13 @@ from benchmarks.trial import Trial
 from tests.tiny import DATA, merged
 
 DATA_SETS = {"cifar10": "cifar10-lt100.zip", "cifar100": "cifar100-lt100.zip"}
-CROP_AND_FLIP = {"name": "none", "horizontal_flip": 0.5, "shift": 0.125, "border": "black"} | dict.fromkeys(
-    ("rotation_degrees", "scale", "shear", "brightness", "contrast"), 0.0
-)
+CROP_AND_FLIP = {
+    "name": "none",
+    "horizontal_flip": 0.5,
+    "shift": 0.125,
+    "whole_pixels": True,
+    "border": "black",
+} | dict.fromkeys(("rotation_degrees", "scale", "shear", "brightness", "contrast"), 0.0)
 TRIVIAL = {"name": "trivial"}
 SGD = {"optimiser": "sgd", "lr": 0.1, "batch_size": 128, "weight_decay": 0.0005, "max_grad_norm": 1000.0}
 SCHEDULES: dict[str, dict[str, Any]] = {
@@ -73,7 +77,6 @@ def settings(data: str, schedule: str, seed: int, on: str) -> dict[str, Any]:
             "added": {"batch_size": 64, "weight": 0.2, "final_weight": 0.0},
         },
         "synthesize": {"seed": seed, "sampling": {"flow": {"steps": 12, "solver": how["solver"], "source_style": 0.0}}},
-        "evaluate": {"num_resamples": 100},
     }
 
 
