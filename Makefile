@@ -7,7 +7,7 @@ SHELL := bash
 PYTHON ?= python3.11
 UV_VERSION := 0.13.9
 VENV := .venv
-PYTEST_ARGS ?= -n 2 --dist loadfile
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 # What a recipe needs to find the environment's own python, dvc, pytest.
 IN_VENV = set -eo pipefail; export DVC_NO_ANALYTICS=1 PATH="$(CURDIR)/$(VENV)/bin:$$PATH"

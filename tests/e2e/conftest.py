@@ -20,7 +20,7 @@ SMALL: dict[str, Any] = {
     "analyze_bias": {"max_augment": 2, "max_synthesize": 2},
     "train_source": {"backbones": {"resnet": {"depth": 8, "width": 4}}, "recipe": {"schedule": {"steps": 20}}},
     "train_generator": {"schedule": {"steps": 20}},
-    "train_classifier": {"seeds": 2, "folds": 2, "recipe": {"schedule": {"steps": 20}}},
+    "train_classifier": {"seeds": 2, "folds": 2, "fresh": 1, "recipe": {"schedule": {"steps": 20}}},
     "synthesize": {"max_draws": 4, "gate": {"nearest_prototype": {"min_share": 0.0}}},
     "evaluate": {"num_resamples": 500},
 }
