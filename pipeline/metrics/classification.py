@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 Ints = NDArray[np.integer]
 Floats = NDArray[np.float64]
@@ -90,6 +89,8 @@ def auroc(labels: Ints, probs: NDArray[np.floating]) -> Floats:
         labels: [N] true classes.
         probs: [S, N, C] probabilities.
     """
+    from scipy.stats import rankdata  # takes a second, which not every training should
+
     classes, positives = np.unique(labels, return_counts=True)
     negatives = len(labels) - positives
     areas = np.full((len(probs), len(classes)), np.nan)

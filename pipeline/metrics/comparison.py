@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 Ints = NDArray[np.integer]
 Floats = NDArray[np.float64]
@@ -38,6 +37,8 @@ def mcnemar(labels: Ints, new: Ints, old: Ints) -> Discordant:
         labels: [N] true classes.
         new, old: [N] predicted classes of the two classifiers.
     """
+    from scipy.stats import binomtest  # takes a second
+
     new_right, old_right = new == labels, old == labels
     only_new, only_old = int(np.sum(new_right & ~old_right)), int(np.sum(old_right & ~new_right))
     total = only_new + only_old

@@ -5,7 +5,6 @@ It is fitted on validation images alone, and as it is above 0 no class overtakes
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 Ints = NDArray[np.integer]
 Floats = NDArray[np.float64]
@@ -49,6 +48,8 @@ def fit_temperature(logits: NDArray[np.floating], labels: Ints) -> float | None:
     """
     if len(labels) < MIN_IMAGES or not np.isfinite(logits).all():
         return None
+    from scipy.optimize import minimize_scalar  # slow to import
+
     rows = np.arange(len(labels))
 
     def objective(log_t: float) -> float:
