@@ -46,7 +46,7 @@ class ClassifierTask(nn.Module):
         num_classes = network.head.out_features
         counts = _counts(data.real.labels[data.rows], num_classes)
         self.register_buffer("real_counts", _as_drawn(counts, recipe.class_balance))
-        added = _counts(data.added.labels, num_classes, data.added.weights) if data.added is not None else counts
+        added = _counts(data.added.labels, num_classes, data.added.weights) if data.added is not None else 0 * counts
         self.register_buffer("added_shares", added / added.sum().clamp(min=ABSENT))
 
     def players(self) -> dict[str, list[nn.Parameter]]:
@@ -66,8 +66,7 @@ class ClassifierTask(nn.Module):
     def _loss_of(
         self, batch: Batch, images: Tensor, progress: float, partners: Tensor | None = None, share: float = 1.0
     ) -> Tensor:
-        head, labels = self.network.head, batch.labels
-        counts = self.class_counts(progress if batch.added.any() else None)
+        head, counts, labels = self.network.head, self.class_counts(progress), batch.labels
         features, further = self._features(images, batch.views)
         logits = self.criterion.logits(features, head)
 
@@ -89,13 +88,9 @@ class ClassifierTask(nn.Module):
         features = self.network.features(torch.cat([images, views.flatten(0, 1)]))
         return features[: len(images)], features[len(images) :].reshape(*views.shape[:2], -1)
 
-    def class_counts(self, progress: float | None) -> Tensor:
-        """Images of each class in the mixture that is drawn from, [C], as many as there are real ones and more.
-
-        Args:
-            progress: of the training, 0 to 1; None: no image is added.
-        """
-        if self._how is None or progress is None:
+    def class_counts(self, progress: float) -> Tensor:
+        """Images of each class in the mixture that is drawn from, [C], as many as there are real ones and more."""
+        if self._how is None:
             return self.real_counts
         return self.real_counts + self._how.weight_at(progress) * self.real_counts.sum() * self.added_shares
 

@@ -61,11 +61,11 @@ def _terms(network: Network, task: ClassifierTask, data: TrainingData, recipe: R
         return Term(features, torch.from_numpy(labels), torch.from_numpy(weights).double(), counts.cpu().double())
 
     labels, added = data.real.labels[data.rows], data.added
-    halfway = 0.5 if added is not None else None  # when the weight of what is added is its mean over a training
+    halfway = 0.5  # when the weight of what is added is its mean over a training
     counts = task.class_counts(halfway)
     terms = [term(data.real.images(data.rows), labels, class_balanced_probs(labels, recipe.class_balance))]
     if added is not None and data.how is not None and added.weights.sum() > 0:
-        shares = data.how.weight_at(0.5) * added.weights.astype(np.float64) / added.weights.sum()
+        shares = data.how.weight_at(halfway) * added.weights.astype(np.float64) / added.weights.sum()
         terms.append(term(added.images(), added.labels, shares))
     return terms
 
