@@ -27,14 +27,6 @@ from tests.tiny import NAMES, bars, merged, settings, write, write_bars
 ENDS = ("", "/seed-0", "/seed-1")  # of the mean of a loss's networks, and of each
 
 
-@pytest.fixture
-def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chain:
-    monkeypatch.setenv("COUNTERWEIGHT_WORKERS", "1")
-    chain = Chain(tmp_path)
-    chain.train_source()
-    return chain
-
-
 def test_the_baseline_has_both_losses_and_the_folds(chain: Chain) -> None:
     folder = chain.baseline()
     losses = ("balanced_softmax", "cross_entropy")

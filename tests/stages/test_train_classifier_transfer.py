@@ -22,14 +22,6 @@ HEAD = {"head.weight", "head.bias"}
 SEED_0 = "balanced_softmax/seed-0"
 
 
-@pytest.fixture
-def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chain:
-    monkeypatch.setenv("COUNTERWEIGHT_WORKERS", "1")
-    chain = Chain(tmp_path)
-    chain.train_source()
-    return chain
-
-
 def changed(chain: Chain, arm: str = "arm", name: str = SEED_0) -> set[str]:
     """Names of the weights that are not the source's."""
     source, own = load(chain.root / "source", "weights").state_dict(), load(chain.root / arm, name).state_dict()
