@@ -129,6 +129,11 @@ def test_a_stage_depends_on_its_section(name: str) -> None:
     assert GRAPH[name].module in GRAPH[name].params
 
 
+def test_the_baseline_is_trained_under_the_loss_of_the_other_arms_too() -> None:
+    losses = ["cross_entropy", "balanced_softmax", "${train_classifier.loss}"]
+    assert shlex.split(DVC["train_baseline"]["cmd"].partition("--losses")[2].partition("--")[0]) == losses
+
+
 def test_the_arms_have_identical_params() -> None:
     assert len({GRAPH[name].params for name in ARMS}) == 1
 

@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.metrics.arms import ARMS
 from pipeline.report import evidence
 from pipeline.report import format as form
-from pipeline.report.arms import ARMS, BASELINE_GAINS, KEYS, MANY_CLASSES, ClassRow, Figure, class_rows, figure
+from pipeline.report.arms import KEYS, MANY_CLASSES, ClassRow, Figure, baseline_gains, class_rows, compared, figure
 from pipeline.report.inputs import read_json
 
-WIDE = 118  # columns from which a figure and its interval fit on one line
+CLASS, ARM = 34, 21  # columns of a class with its counts, and of an arm whose figure and interval stand on one line
 SMALLEST, EXTREMES = 10, 5
 APART = {"feature_completed": "Feature-space completion"}
 COLOURS = {"ship": "green", "hold": "yellow"}
@@ -48,7 +49,8 @@ def run(
 def show(console: Console, metrics: dict[str, Any], rows: Sequence[ClassRow], report: Path) -> None:
     """Prints the table and the verdict, as wide as the console is."""
     chosen = choose(rows)
-    console.print(_table(chosen, metrics, rows, console.width >= WIDE))
+    wide = console.width >= CLASS + sum(max(ARM, len(title) + 3) for title in compared(metrics).values())
+    console.print(_table(chosen, metrics, rows, wide))
     for note in _notes(chosen, rows, metrics):
         console.print(Text(note, style="dim"))
     verdict = str(metrics["verdict"])
@@ -76,16 +78,18 @@ def _table(chosen: Sequence[ClassRow], metrics: dict[str, Any], rows: Sequence[C
         pad_edge=False,
         padding=(0, 1 if wide else 0, 0, 1),
     )
-    table.add_column("class", overflow="ellipsis", no_wrap=True, min_width=5, max_width=24 if wide else 14)
+    arms = compared(metrics)
+    one_line = wide or len(arms) <= len(ARMS)  # more arms take the room of the names
+    table.add_column("class", overflow="ellipsis", no_wrap=one_line, min_width=5, max_width=24 if wide else 14)
     for title in ("real", "added"):
         table.add_column(title, justify="right", no_wrap=True)
-    for title in ARMS.values():
+    for title in arms.values():
         table.add_column(title if wide else title.replace("-", "-\n").replace(" ", "\n"), justify="right", no_wrap=True)
     for row in chosen:
-        cells = [_cell(row.recall.get(arm), wide) for arm in ARMS]
+        cells = [_cell(row.recall.get(arm), wide) for arm in arms]
         table.add_row(Text(_flag(row) + row.name), form.count(row.real), form.count(row.added), *cells)
     table.add_section()
-    overall = [_cell(figure(metrics["arms"][arm]["balanced_accuracy"]), wide) for arm in ARMS]
+    overall = [_cell(figure(metrics["arms"][arm]["balanced_accuracy"]), wide) for arm in arms]
     real, added = (form.count(sum(values)) for values in zip(*((row.real, row.added) for row in rows), strict=True))
     table.add_row(Text("all classes", style="bold"), real, added, *overall)
     return table
@@ -123,7 +127,7 @@ def _ground(metrics: dict[str, Any]) -> list[str]:
     """Which look it is, what gain it could have shown, and the classes that are judged together."""
     least = [
         f"{form.percent(metrics['gain'][key]['balanced_accuracy']['detectable'])} over {title}"
-        for key, title in BASELINE_GAINS.items()
+        for key, title in baseline_gains(metrics["gain"]).items()
     ]
     told = f"a gain of {', '.join(least)} would be shown in four cases of five"
     look = evidence.look(metrics)
@@ -138,7 +142,7 @@ def _apart(metrics: dict[str, Any]) -> list[str]:
     notes = []
     for arm, gains in metrics.get("apart", {}).items():
         own = figure(metrics["arms"][arm]["balanced_accuracy"])
-        over = [(figure(gains[key]["balanced_accuracy"]), title) for key, title in BASELINE_GAINS.items()]
+        over = [(figure(gains[key]["balanced_accuracy"]), title) for key, title in baseline_gains(gains).items()]
         told = [f"{form.points(gain.mean)} ({form.points_interval(gain.ci95)}) over {title}" for gain, title in over]
         notes.append(
             f"{APART.get(arm, arm)}, apart from the verdict: {form.percent(own.mean)} "

@@ -1,14 +1,40 @@
 """The arms of the experiment by name, and which of them are compared."""
 
+from collections.abc import Iterable
+
 COMPLETED = "completed"
 AUGMENTED = "augmented"
 FEATURES = "feature_completed"
-BASELINES = {"baseline_cross_entropy": "cross-entropy", "baseline_balanced_softmax": "Balanced Softmax"}
-ARMS = (*BASELINES, AUGMENTED, COMPLETED)
+BASELINE = "baseline_"  # before the loss that it was trained under
+LOSSES = ("cross_entropy", "balanced_softmax")  # that there is always a baseline under
+BASELINES = tuple(f"{BASELINE}{loss}" for loss in LOSSES)
+ARMS = (*BASELINES, AUGMENTED, COMPLETED)  # that there always are
 APART = (FEATURES,)  # arms that the verdict does not look at
-RIVALS = {
-    "over_cross_entropy": "baseline_cross_entropy",
-    "over_balanced_softmax": "baseline_balanced_softmax",
-    "over_augmented": AUGMENTED,
+TITLES = {
+    "cross_entropy": "cross-entropy",
+    "balanced_softmax": "Balanced Softmax",
+    FEATURES: "completed in features",
+    "without_transfer": "the same without transfer",
 }
-BASELINE_RIVALS = {key: over for key, over in RIVALS.items() if over in BASELINES}
+
+
+def baselines(arms: Iterable[str]) -> tuple[str, ...]:
+    """Those that the completed arm must beat each: the two that there always are, then one under its own loss."""
+    return (*BASELINES, *sorted({arm for arm in arms if arm.startswith(BASELINE)} - set(BASELINES)))
+
+
+def in_order(arms: Iterable[str]) -> tuple[str, ...]:
+    """The arms as they are told: baselines, augmented, completed, and what stands apart."""
+    there = tuple(arms)
+    return (*baselines(there), AUGMENTED, COMPLETED, *(arm for arm in APART if arm in there))
+
+
+def gains_over(rivals: Iterable[str]) -> dict[str, str]:
+    """What the gain over each of these arms is called in the metrics, such as `over_cross_entropy`, and the arm."""
+    return {f"over_{arm.removeprefix(BASELINE)}": arm for arm in rivals}
+
+
+def called(arm: str) -> str:
+    """What people call an arm, or the rival of a gain; a baseline goes by its loss."""
+    name = arm.removeprefix(BASELINE).removeprefix("over_")
+    return TITLES.get(name, name.replace("_", " "))

@@ -41,7 +41,7 @@ def attribute(
 ) -> dict[str, Any]:
     """Gain of each means in balanced accuracy, and in the recall of the classes with few training images.
 
-    An arm under a loss that no baseline has is compared with Balanced Softmax, so its gain is the new loss's too.
+    An arm is compared with the baseline under its own loss, or Balanced Softmax where its loss is not known.
 
     Args:
         labels: [N] true classes of the test images.

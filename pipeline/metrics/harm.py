@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError
-from pipeline.metrics.arms import BASELINES, COMPLETED
+from pipeline.metrics.arms import COMPLETED, baselines
 from pipeline.metrics.bootstrap import Resamples, Shown, interval
 
 Floats = NDArray[np.float64]
@@ -48,7 +48,7 @@ class Finding:
 
     Attributes:
         p_values: baseline -> p-value of "loses at most max_class_loss", adjusted by Holm over all subjects.
-        against: the baseline that shows harm, the one that shows the larger loss where both do.
+        against: the baseline that shows harm, the one that shows the largest loss where several do.
     """
 
     subject: Subject
@@ -77,16 +77,17 @@ def find(resamples: Resamples, chosen: Sequence[Subject], max_class_loss: float)
     Raises:
         UserError: too few resamples for the smallest possible p-value to pass Holm's first step.
     """
-    _check_num_resamples(len(resamples.macro_f1[COMPLETED]), len(BASELINES) * len(chosen))
+    rivals = baselines(resamples.recall)
+    _check_num_resamples(len(resamples.macro_f1[COMPLETED]), len(rivals) * len(chosen))
     if not chosen:
         return []
     losses = np.stack(
-        [np.stack([-_gain(resamples, b, subject) for subject in chosen], axis=1) for b in BASELINES]
+        [np.stack([-_gain(resamples, b, subject) for subject in chosen], axis=1) for b in rivals]
     )  # [baselines, B, subjects]
-    adjusted = holm(loss_p_values(losses, max_class_loss).ravel()).reshape(len(BASELINES), len(chosen))
+    adjusted = holm(loss_p_values(losses, max_class_loss).ravel()).reshape(len(rivals), len(chosen))
     findings = []
     for subject, column in zip(chosen, adjusted.T, strict=True):
-        p_values = dict(zip(BASELINES, column.tolist(), strict=True))
+        p_values = dict(zip(rivals, column.tolist(), strict=True))
         shown = {b: gain_of(resamples, b, subject).mean for b, p_value in p_values.items() if p_value <= ALPHA}
         findings.append(Finding(subject, p_values, min(shown, key=lambda b: shown[b]) if shown else None))
     return findings

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.metrics.arms import BASELINES
+from pipeline.metrics.arms import called
 from pipeline.metrics.bootstrap import Resamples, Shown
 from pipeline.metrics.harm import Finding, gain_of
 from pipeline.metrics.looks import Look, level_text
@@ -12,13 +12,14 @@ def gain_clause(gains: Mapping[str, Shown], look: Look | None) -> str:
     """Which baselines are beaten, or are not shown to be."""
     missed = {baseline: gain for baseline, gain in gains.items() if gain.low <= 0}
     if missed:
-        figures = [f"{BASELINES[b]}: {points(gain.mean)} points {bounds(gain)}" for b, gain in missed.items()]
-        worse = [BASELINES[b] for b, gain in missed.items() if gain.high < 0]
+        figures = [f"{called(b)}: {points(gain.mean)} points {bounds(gain)}" for b, gain in missed.items()]
+        worse = [called(b) for b, gain in missed.items() if gain.high < 0]
         tail = f"; shown to be worse than {' and '.join(worse)}" if worse else ""
         return "Not shown to beat " + ", nor ".join(figures) + tail + _look_clause(look)
-    units = dict(zip(BASELINES, (" points", ""), strict=True))
-    beaten = [f"{points(gain.mean)}{units[b]} over {BASELINES[b]} {bounds(gain)}" for b, gain in gains.items()]
-    return "Completed beats both baselines: " + ", ".join(beaten) + _look_clause(look)
+    beaten = [f"{points(gain.mean)} points over {called(b)} {bounds(gain)}" for b, gain in gains.items()]
+    beaten[1:] = [clause.replace(" points", "", 1) for clause in beaten[1:]]
+    number = "both" if len(gains) == 2 else f"all {len(gains)}"
+    return f"Completed beats {number} baselines: " + ", ".join(beaten) + _look_clause(look)
 
 
 def harm_clauses(resamples: Resamples, harmed: Sequence[Finding], max_class_loss: float) -> str:
@@ -79,4 +80,4 @@ def _look_clause(look: Look | None) -> str:
 def _loss(resamples: Resamples, finding: Finding) -> str:
     assert finding.against is not None
     gain = gain_of(resamples, finding.against, finding.subject)
-    return f"{points(gain.mean)} against {BASELINES[finding.against]} {bounds(gain)}"
+    return f"{points(gain.mean)} against {called(finding.against)} {bounds(gain)}"

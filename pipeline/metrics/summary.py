@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UserError
 from pipeline.metrics import bias, comparison, harm
-from pipeline.metrics.arms import APART, ARMS, BASELINE_RIVALS, BASELINES, COMPLETED, RIVALS
+from pipeline.metrics.arms import APART, ARMS, AUGMENTED, COMPLETED, baselines, gains_over, in_order
 from pipeline.metrics.attribution import Fresh, attribute
 from pipeline.metrics.bootstrap import Resamples, bootstrap, interval
 from pipeline.metrics.figures import arm_entry, rounded, subgroup_entry
@@ -79,7 +79,8 @@ def summarise(
         labels: [N] true classes of the test images.
         class_names: [C].
         train_counts: [C] real training images a class, which make the groups many/medium/few.
-        probs: arm -> [S, N, C] probabilities; seed s and image n are the same in every arm.
+        probs: arm -> [S, N, C] probabilities; seed s and image n are the same in every arm. More baselines than the
+            usual two are rivals like these.
         settings: thresholds and the bootstrap's size.
         known: what else there is.
 
@@ -88,7 +89,8 @@ def summarise(
     """
     _check(labels, class_names, probs)
     groups = bias.groups(train_counts, settings.many_above, settings.few_up_to)
-    probs = {arm: probs[arm] for arm in (*ARMS, *APART) if arm in probs}
+    probs = {arm: probs[arm] for arm in in_order(probs)}
+    rivals = baselines(probs)
     predictions = {arm: array.argmax(axis=2) for arm, array in probs.items()}
     resamples = bootstrap(labels, predictions, num_resamples=settings.num_resamples, seed=settings.seed)
     verdict = decide(
@@ -104,10 +106,8 @@ def summarise(
         "arms": {
             arm: arm_entry(labels, probs[arm], arm, resamples, names, groups, heat.get(arm, 1.0)) for arm in probs
         },
-        "gain": {key: gains.entry(COMPLETED, over) for key, over in RIVALS.items()},
-        "apart": {
-            arm: {key: gains.entry(arm, over) for key, over in BASELINE_RIVALS.items()} for arm in probs if arm in APART
-        },
+        "gain": gains.over(COMPLETED, (*rivals, AUGMENTED)),
+        "apart": {arm: gains.over(arm, rivals) for arm in probs if arm in APART},
         "attribution": attribute(
             labels, predictions, resamples, groups["few"], known.losses, known.fresh, settings.seed
         ),
@@ -141,7 +141,11 @@ class _Gains:
     names: Sequence[str]
     verdict: Verdict
 
-    def entry(self, arm: str, over: str) -> dict[str, Any]:
+    def over(self, arm: str, rivals: Sequence[str]) -> dict[str, Any]:
+        """The gain of an arm over each of some others."""
+        return {key: self._entry(arm, rival) for key, rival in gains_over(rivals).items()}
+
+    def _entry(self, arm: str, over: str) -> dict[str, Any]:
         """Gain in balanced accuracy with all that is known of its error, and gain in the recall of each class."""
         shown = gain_shown(self.resamples, arm, over, self.verdict.level)
         detectable = smallest_detectable_gain(self.resamples, arm, over, self.verdict.level)
@@ -171,9 +175,9 @@ class _Gains:
     def _per_class(self, arm: str, over: str) -> dict[str, Any]:
         observed = self.resamples.observed_class_gain(arm, over)
         per_class = self.resamples.class_gain(arm, over)
-        num_hypotheses = len(BASELINES) * len(self.verdict.findings)
+        num_hypotheses = len(baselines(self.probs)) * len(self.verdict.findings)
         detectable = harm.smallest_detectable(self.resamples, arm, over, num_hypotheses)
-        tested = arm == COMPLETED and over in BASELINES
+        tested = arm == COMPLETED and over in baselines(self.probs)
         p_values = {
             finding.subject.classes[0]: rounded(finding.p_values[over])
             for finding in self.verdict.findings
@@ -198,7 +202,8 @@ def _pooled(
     if not pool.classes:
         return None
     finding = next((finding for finding in verdict.findings if finding.subject.is_pool), None)
-    gains = {key: harm.gain_of(resamples, over, pool) for key, over in BASELINE_RIVALS.items()}
+    over = gains_over(baselines(resamples.recall))
+    gains = {key: harm.gain_of(resamples, rival, pool) for key, rival in over.items()}
     return {
         "classes": list(pool.classes),
         "test_images": pool.size_in(resamples),
@@ -208,7 +213,7 @@ def _pooled(
             key: {
                 "mean": rounded(gain.mean),
                 "ci95": [gain.low, gain.high],
-                "loss_p_value": None if finding is None else rounded(finding.p_values[BASELINE_RIVALS[key]]),
+                "loss_p_value": None if finding is None else rounded(finding.p_values[over[key]]),
             }
             for key, gain in gains.items()
         },
@@ -227,7 +232,7 @@ def _look(look: Look) -> dict[str, Any]:
 
 
 def _check(labels: Ints, class_names: Sequence[str], probs: Mapping[str, NDArray[np.floating]]) -> None:
-    assert set(ARMS) <= set(probs) <= {*ARMS, *APART}, f"arms must be {', '.join(ARMS)}, got {', '.join(probs)}"
+    assert set(ARMS) <= set(probs) <= set(in_order(probs)), f"arms must be {', '.join(ARMS)}, got {', '.join(probs)}"
     if len(labels) == 0:
         raise UserError("evaluate: the test split holds no images; raise the test share under ingest in params.yaml")
     for arm, array in probs.items():

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from pipeline.metrics import harm, reason
-from pipeline.metrics.arms import BASELINES, COMPLETED
+from pipeline.metrics.arms import COMPLETED, baselines
 from pipeline.metrics.bootstrap import Resamples, Shown, cautious_interval
 from pipeline.metrics.harm import POWER, Finding
 from pipeline.metrics.looks import Look
@@ -30,7 +30,7 @@ class Verdict:
         harmed: classes shown to lose more than max_class_loss against at least one baseline.
         cannot_be_judged: classes with fewer than min_test_images test images.
         detectable: class -> by how much a loss must exceed max_class_loss to be found with 80 % power, in [0, 1];
-            the worse of the two baselines.
+            the worst of the baselines.
     """
 
     verdict: Literal["ship", "hold"]
@@ -50,10 +50,11 @@ def decide(
     min_test_images: int,
     look: Look | None = None,
 ) -> Verdict:
-    """Ship if the completed arm beats both baselines and no class is shown to lose more than is allowed.
+    """Ship if the completed arm beats each baseline and no class is shown to lose more than is allowed.
 
     Args:
-        resamples: of the arms `completed`, `baseline_cross_entropy` and `baseline_balanced_softmax`.
+        resamples: of `completed`, `baseline_cross_entropy`, `baseline_balanced_softmax`, and the baseline under another
+            loss if the completed arm has one.
         class_names: [C].
         max_class_loss: allowed loss of recall of a class, in [0, 1].
         min_test_images: a class with fewer is not judged alone.
@@ -68,15 +69,16 @@ def decide(
     alone = {name for subject in chosen if not subject.is_pool for name in subject.classes}
     unjudged = tuple(name for name in class_names if name not in alone)
     level = LEVEL if look is None else 1 - look.alpha
-    gains = {baseline: gain_shown(resamples, COMPLETED, baseline, level) for baseline in BASELINES}
+    rivals = baselines(resamples.recall)
+    gains = {baseline: gain_shown(resamples, COMPLETED, baseline, level) for baseline in rivals}
     helped = all(gain.low > 0 for gain in gains.values())
     told = reason.gain_clause(gains, look)
     if harmed:
         told += reason.harm_clauses(resamples, harmed, max_class_loss)
     elif helped:
         told += reason.unharmed_clause(bool(alone), max_class_loss)
-    num_hypotheses = len(BASELINES) * len(chosen)
-    detectable = np.max([harm.smallest_detectable(resamples, COMPLETED, b, num_hypotheses) for b in BASELINES], axis=0)
+    num_hypotheses = len(rivals) * len(chosen)
+    detectable = np.max([harm.smallest_detectable(resamples, COMPLETED, b, num_hypotheses) for b in rivals], axis=0)
     return Verdict(
         verdict="ship" if helped and not harmed else "hold",
         reason=told + "." + reason.unjudged_sentence(unjudged, min_test_images),

@@ -1,20 +1,14 @@
 """The arms as a reader meets them, and the figures of one class in all of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-ARMS = {
-    "baseline_cross_entropy": "cross-entropy",
-    "baseline_balanced_softmax": "Balanced Softmax",
-    "augmented": "augmented",
-    "completed": "completed",
-}
-APART = {"feature_completed": "completed in features"}  # arms that the verdict does not look at
-BASELINE_GAINS = {"over_cross_entropy": "cross-entropy", "over_balanced_softmax": "Balanced Softmax"}
+from pipeline.metrics.arms import APART, AUGMENTED, called
+
 KEYS = (
     "arms",
     "gain",
@@ -49,7 +43,7 @@ class ClassRow:
     Attributes:
         recall: arm -> recall; empty for a class without test images.
         gain: `over_…` -> gain of the completed arm; empty likewise.
-        detectable: smallest effect found with 80 % power against the worse of the two baselines.
+        detectable: smallest effect found with 80 % power against the worst of the baselines.
     """
 
     name: str
@@ -73,9 +67,19 @@ def figure(entry: Mapping[str, Any], bounds: str = "ci95") -> Figure:
     return Figure(float(entry["mean"]), (float(entry[bounds][0]), float(entry[bounds][1])))
 
 
+def compared(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """The arms that the verdict looks at, baselines first, and what people call them."""
+    return {arm: called(arm) for arm in metrics["arms"] if arm not in APART}
+
+
 def shown(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """The four arms, and those apart that there are."""
-    return ARMS | {arm: title for arm, title in APART.items() if arm in metrics["apart"]}
+    """The same, and those apart that there are."""
+    return compared(metrics) | {arm: called(arm) for arm in metrics["apart"]}
+
+
+def baseline_gains(entries: Iterable[str]) -> dict[str, str]:
+    """Of the gains of an arm those over baselines, `over_…` -> what people call the baseline."""
+    return {key: called(key) for key in entries if key != f"over_{AUGMENTED}"}
 
 
 def class_rows(
@@ -90,8 +94,8 @@ def class_rows(
     harmed, unjudged = set(metrics["harmed"]), set(metrics["cannot_be_judged"])
     rows = []
     for place, name in enumerate(names):
-        recalls = {arm: metrics["arms"][arm]["per_class_recall"].get(name) for arm in ARMS}
-        gains = {over: metrics["gain"][over]["per_class"].get(name) for over in BASELINE_GAINS}
+        recalls = {arm: metrics["arms"][arm]["per_class_recall"].get(name) for arm in compared(metrics)}
+        gains = {over: metrics["gain"][over]["per_class"].get(name) for over in baseline_gains(metrics["gain"])}
         rows.append(
             ClassRow(
                 name,

@@ -3,15 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.metrics.arms import called
 from pipeline.metrics.looks import level_text
 from pipeline.report import format as form
-from pipeline.report.arms import APART, ARMS, shown
+from pipeline.report.arms import shown
 
-RIVALS = {
-    "over_cross_entropy": "over cross-entropy",
-    "over_balanced_softmax": "over Balanced Softmax",
-    "over_augmented": "over augmented",
-}
 DIGEST = 16  # characters of a digest that are shown
 Row = tuple[str, list[str]]
 
@@ -33,12 +29,12 @@ def look(metrics: Mapping[str, Any]) -> tuple[str, str] | None:
 def gains(metrics: Mapping[str, Any]) -> list[Row]:
     """(rival, [gain, least gain shown, errors of seeds, images, both, images right by one alone, p of McNemar])."""
     rows = []
-    for key, title in RIVALS.items():
-        entry, images = metrics["gain"][key]["balanced_accuracy"], metrics["gain"][key]["mcnemar"]
+    for key, gain in metrics["gain"].items():
+        entry, images = gain["balanced_accuracy"], gain["mcnemar"]
         error = entry["standard_error"]
         rows.append(
             (
-                title,
+                f"over {called(key)}",
                 [
                     f"{form.points(entry['mean'])} ({form.points_interval(entry['interval'])})",
                     form.percent(entry["detectable"]),
@@ -53,12 +49,11 @@ def gains(metrics: Mapping[str, Any]) -> list[Row]:
 
 def means(metrics: Mapping[str, Any]) -> list[Row]:
     """(means, [what is compared, seeds, gain in balanced accuracy, gain in the classes with few images])."""
-    titles = ARMS | APART | {"without_transfer": "the same without transfer"}
     return [
         (
             name,
             [
-                f"{titles[entry['with']]} beside {titles[entry['without']]}",
+                f"{called(entry['with'])} beside {called(entry['without'])}",
                 form.count(entry["seeds"]),
                 _gain(entry["balanced_accuracy"]),
                 _gain(entry["few"]) if entry["few"] else form.NONE,
@@ -73,7 +68,7 @@ def pooled(metrics: Mapping[str, Any]) -> tuple[str, bool] | None:
     entry = metrics["pooled"]
     if entry is None:
         return None
-    figures = ", ".join(f"{_gain(gain)} {RIVALS[key]}" for key, gain in entry["gain"].items())
+    figures = ", ".join(f"{_gain(gain)} over {called(key)}" for key, gain in entry["gain"].items())
     judged = "" if entry["judged"] else "; even together too few to be judged"
     images = form.counted(entry["test_images"], "test image")
     return f"{form.some(entry['classes'])}: {images} together, {figures}{judged}", bool(entry["harmed"])

@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 from markupsafe import Markup
 
+from pipeline.metrics.arms import BASELINE
 from pipeline.report import format as form
 from pipeline.report import svg
-from pipeline.report.arms import ARMS, BASELINE_GAINS, ClassRow, figure
+from pipeline.report.arms import ClassRow, baseline_gains, figure
 
 HEAT_COLOUR = (31, 119, 211)  # blue, green, red: the page's orange
 
@@ -36,23 +37,24 @@ class Chart:
 
 
 def gains(entries: Mapping[str, Any], bounds: str = "ci95") -> Chart:
-    """The gains of an arm in balanced accuracy over both baselines, with a line at zero.
+    """The gains of an arm in balanced accuracy over each baseline, with a line at zero.
 
     Args:
         bounds: key of the intervals; "interval" has those that the verdict rests on.
     """
-    found = {over: figure(entries[over]["balanced_accuracy"], bounds) for over in BASELINE_GAINS}
+    titles = baseline_gains(entries)
+    found = {over: figure(entries[over]["balanced_accuracy"], bounds) for over in titles}
     scale = svg.scale_over([0.0, *(bound for gain in found.values() for bound in gain.ci95)])
     rows = []
     for over, gain in found.items():
         mark = svg.Mark("shown" if gain.ci95[0] > 0 else "unshown", gain.mean, *gain.ci95)
         text = f"{form.points(gain.mean)} [{form.points_interval(gain.ci95)}]"
-        rows.append(Row(f"over {BASELINE_GAINS[over]}", text, svg.intervals(scale, [mark], gap=18, zero=True)))
+        rows.append(Row(f"over {titles[over]}", text, svg.intervals(scale, [mark], gap=18, zero=True)))
     return Chart(rows, svg.axis(scale, lambda value: "0" if value == 0 else f"{100 * value:+g}".replace("-", "−")))
 
 
 def recall(rows: Sequence[ClassRow]) -> Chart:
-    """Recall of the four arms, class by class."""
+    """Recall of the arms, class by class."""
     scale = svg.scale_over([1.0, *_bounds(rows)])
     drawn = [
         Row(
@@ -64,7 +66,7 @@ def recall(rows: Sequence[ClassRow]) -> Chart:
 
 
 def compact_recall(rows: Sequence[ClassRow]) -> Markup:
-    """Recall of the four arms, one narrow column a class."""
+    """Recall of the arms, one narrow column a class."""
     groups = [(f"{row.name}: {row.real} real images", _marks(row)) for row in rows]
     return svg.upright_intervals(svg.scale_over([1.0, *_bounds(rows)]), groups)
 
@@ -98,9 +100,9 @@ def classifier_curves(tables: Mapping[str, pd.DataFrame]) -> Markup:
     for stage, table in tables.items():
         losses = table["classifier"].str.partition("/")[0]
         for loss in dict.fromkeys(losses):
-            arm = f"baseline_{loss}" if stage == "baseline" else stage
+            arm = f"{BASELINE}{loss}" if stage == "baseline" else stage
             mean = table[losses == loss].groupby("step", as_index=False)["loss"].mean()
-            if arm in ARMS and len(mean):
+            if len(mean):
                 curves.append((arm, _points(mean)))
     return svg.lines(curves) if curves else Markup("")
 

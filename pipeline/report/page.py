@@ -11,6 +11,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.dataset import Dataset
+from pipeline.metrics.arms import ARMS, called
 from pipeline.plan import ClassPlan
 from pipeline.report import arms, bias, evidence, figures, sheet, synthesis, tables
 from pipeline.report import format as form
@@ -104,16 +105,13 @@ def _evidence(metrics: Mapping[str, Any]) -> dict[str, Any]:
 def _classes(metrics: Mapping[str, Any], rows: Sequence[ClassRow]) -> dict[str, Any]:
     many = len(rows) > arms.MANY_CLASSES
     return {
-        "arms": arms.ARMS,
+        "arms": arms.compared(metrics),
+        "own_losses": [title for arm, title in arms.compared(metrics).items() if arm not in ARMS],
         "rows": rows,
         "many": many,
         "longest": max(len(row.name) for row in rows),
         "shown_arms": arms.shown(metrics),
-        "apart": [
-            (title, figures.gains(metrics["apart"][arm]))
-            for arm, title in arms.APART.items()
-            if arm in metrics["apart"]
-        ],
+        "apart": [(called(arm), figures.gains(gains)) for arm, gains in metrics["apart"].items()],
         "overall": tables.overall(metrics),
         "groups": tables.groups(metrics),
         "recall": figures.compact_recall(rows) if many else figures.recall(rows),

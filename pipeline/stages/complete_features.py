@@ -90,12 +90,14 @@ def run(baseline: Path, train: Path, val: Path, out: Path, metrics: Path, params
     """Writes the baseline's networks with fitted heads; `metrics` says what that did on the validation images.
 
     Raises:
-        UserError: the baseline has no networks of that loss.
+        UserError: the baseline has no networks, or none of that loss.
     """
     real = Dataset.open(train)
     names = sorted(path.stem for path in (baseline / params.trunk).glob("seed-*.safetensors"))
     if not names:
-        raise UserError(f"{baseline / params.trunk}: holds no classifiers; has train_baseline run?")
+        losses = ", ".join(sorted(path.name for path in baseline.glob("*") if path.is_dir()))
+        place = f"params.yaml: complete_features.trunk must be a loss of the baseline ({losses}), got {params.trunk!r}"
+        raise UserError(place if losses else f"{baseline}: holds no classifiers; has train_baseline run?")
     wanted = plan(real.class_counts(), params)
     task = load_task(baseline)
     if not (linear := type(task.build(seed=0).head) is nn.Linear):

@@ -14,7 +14,7 @@ from pipeline.atomic import write_json, write_table
 from pipeline.dataset import Dataset, PixelStore
 from pipeline.errors import UserError
 from pipeline.isolation import ids_digest, refuse_seen, source_names
-from pipeline.metrics.arms import ARMS, AUGMENTED
+from pipeline.metrics.arms import BASELINE, COMPLETED, LOSSES, baselines
 from pipeline.metrics.attribution import Fresh
 from pipeline.metrics.classification import confusion_matrices
 from pipeline.metrics.looks import Look, TestSplit, fingerprint, known_by, read, take, to_json
@@ -67,6 +67,8 @@ def run(
     """Writes the metrics and their headline (JSON), the recall of each class and the confusions of each arm (CSV).
 
     Args:
+        baseline: classifiers under cross-entropy, Balanced Softmax and the completed arm's own loss, so that no gain is
+            the loss's.
         fresh: classifiers without the source's weights, if there are any; they tell what transfer brought.
         seen: what else is trained on, drawn from or chosen by, beside `train` and `val`.
         looks: the looks at test images so far; this one is added unless it is there.
@@ -79,11 +81,11 @@ def run(
         raise UserError(f"{test}: holds no image; raise ingest.test_fraction in params.yaml or add a test folder")
     refuse_seen(held, [Dataset.open(path) for path in (train, val, *seen)])
     store = PixelStore(held)
+    own = only_loss(completed)
     arms = {
-        "baseline_cross_entropy": baseline / "cross_entropy",
-        "baseline_balanced_softmax": baseline / "balanced_softmax",
+        **{f"{BASELINE}{loss}": baseline / loss for loss in dict.fromkeys([*LOSSES, own.name])},
         "augmented": only_loss(augmented),
-        "completed": only_loss(completed),
+        "completed": own,
         "feature_completed": only_loss(feature_completed),
     }
     probs = {arm: probabilities(folder, store.images(), f"evaluate {arm}") for arm, folder in arms.items()}
@@ -131,9 +133,8 @@ def _take_look(
 
     def parts() -> Iterator[bytes]:
         yield test.digest.encode()
-        for arm in ARMS:
-            if arm != AUGMENTED:
-                yield from (weights.read_bytes() for weights in classifiers(arms[arm]))
+        for arm in (*baselines(arms), COMPLETED):
+            yield from (weights.read_bytes() for weights in classifiers(arms[arm]))
 
     images = known_by(source_names(test))
     return take(read(path), params.test_split, images, fingerprint(parts()), params.alpha)

@@ -1,4 +1,4 @@
-"""Trains an arm's classifiers, one a seed; the arms differ in their data (the baseline has two losses)."""
+"""Trains an arm's classifiers, one a seed; the arms differ in their data (the baseline has several losses)."""
 
 import csv
 import io
@@ -65,13 +65,13 @@ def run(
 
     Args:
         train: the real training images, then data sets that are added to them.
-        losses: losses to train under, instead of the recipe's.
+        losses: losses to train under, instead of the recipe's; one that is named twice counts once.
         folds: where to write classifiers that leave out a fold of the real images each.
         fresh: where to write classifiers that take no weights of the source network.
     """
     real = Dataset.open(train[0])
     Dataset.open(*train)
-    named = losses or (params.loss,)
+    named = tuple(dict.fromkeys(losses)) or (params.loss,)
     jobs = [
         *_arm_jobs(named, params),
         *(_fold_jobs(params) if folds is not None else ()),

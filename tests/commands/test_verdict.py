@@ -17,12 +17,16 @@ FIRST = Known(look=Look(1, 0.05))
 
 
 def write_results(
-    folder: Path, names: list[str], num_test: int = 20, right: tuple[int, ...] = (8, 9, 12, 16)
+    folder: Path,
+    names: list[str],
+    num_test: int = 20,
+    right: tuple[int, ...] = (8, 9, 12, 16),
+    arms: tuple[str, ...] = (*ARMS, *APART),
 ) -> list[str]:
     """Two seeds; in every class arm k is right on `right[k]` of the test images. Returns the command's options."""
     labels = np.repeat(np.arange(len(names)), num_test)
     probs = {}
-    for arm, hits in zip((*ARMS, *APART)[: len(right)], right, strict=True):
+    for arm, hits in zip(arms[: len(right)], right, strict=True):
         predicted = np.where(np.tile(np.arange(num_test), len(names)) < hits, labels, (labels + 1) % len(names))
         probs[arm] = np.eye(len(names))[np.stack([predicted, predicted])]
     settings = Settings(num_resamples=6000, seed=0, max_class_loss=0.05, min_test_images=10, many_above=9, few_up_to=3)
@@ -55,6 +59,23 @@ def test_table_fits_the_terminal(
     assert all(figure in table for figure in ("40.0", "45.0", "60.0", "80.0"))
     assert "SHIP: Completed beats both baselines" in rest
     assert rest.splitlines()[-1] == f"Report: {tmp_path / 'index.html'}"
+
+
+@pytest.mark.parametrize("columns", [80, 140, 141])
+def test_a_baseline_under_another_loss_has_its_column_and_its_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    arms = (*ARMS, "baseline_balanced_contrastive")
+    assert main(write_results(tmp_path, ["a", "longer name"], right=(8, 9, 12, 16, 16), arms=arms)) == 0
+    table, _, rest = capsys.readouterr().out.partition("2 training seeds")
+    assert all(len(line) <= columns for line in table.splitlines())
+    row = next(line for line in table.splitlines() if line.startswith((" a ", "a ")))
+    figures = [word for word in row.split() if word in {"40.0", "45.0", "60.0", "80.0"}]
+    assert figures == ["40.0", "45.0", "80.0", "60.0", "80.0"]
+    assert "…" not in table
+    assert ("(60.0–95.0)" in row) == (columns == 141)  # its interval beside a figure, or below
+    assert "HOLD: Not shown to beat balanced contrastive: +0.0 points [" in " ".join(rest.split())
 
 
 def test_marks_and_missing_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

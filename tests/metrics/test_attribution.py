@@ -51,9 +51,14 @@ def test_transfer_is_told_by_as_many_seeds_as_went_without_it() -> None:
     assert found["balanced_accuracy"]["mean"] == pytest.approx((0.4 + 0.1) / 2)
 
 
-def test_an_arm_under_a_loss_that_no_baseline_has_is_beside_balanced_softmax() -> None:
-    found = attribute(LABELS, ARMS, FOUND, FEW, {"augmented": "ldam_drw"}, None)
-    assert found["augmentation"]["without"] == BS
+def test_an_arm_is_beside_the_baseline_under_its_own_loss() -> None:
+    arms = ARMS | {"baseline_ldam_drw": right_on(8, 5)}
+    found = attribute(
+        LABELS, arms, bootstrap(LABELS, arms, num_resamples=200, seed=0), FEW, {"augmented": "ldam_drw"}, None
+    )
+    assert found["augmentation"]["without"] == "baseline_ldam_drw"
+    assert found["augmentation"]["balanced_accuracy"]["mean"] == 0.05
+    assert found["feature completion"]["without"] == BS  # its loss is not known
 
 
 def test_no_class_with_few_images_and_no_arm_of_features() -> None:

@@ -98,6 +98,22 @@ def test_verdict_and_facts(summary: dict[str, Any]) -> None:
     assert summary["groups"] == {"many": ["cat"], "medium": ["dog"], "few": ["owl", "yak"]}
 
 
+def test_a_baseline_under_another_loss_is_one_more_rival(summary: dict[str, Any]) -> None:
+    arms = {"baseline_focal": PROBS["completed"], "feature_completed": PROBS["augmented"], **PROBS}
+    found = summarise(LABELS, NAMES, COUNTS, arms, SETTINGS)
+    assert list(found["arms"]) == [*ARMS[:2], "baseline_focal", *ARMS[2:], "feature_completed"]
+    rivals = ["over_cross_entropy", "over_balanced_softmax", "over_focal"]
+    assert list(found["gain"]) == [*rivals, "over_augmented"]
+    assert list(found["apart"]["feature_completed"]) == rivals
+    assert list(found["pooled"]["gain"]) == rivals
+    assert found["gain"]["over_focal"]["balanced_accuracy"]["mean"] == 0.0
+    assert found["gain"]["over_focal"]["per_class"]["cat"]["loss_p_value"] == 1.0
+    assert found["verdict"] == "hold"
+    before, now = (told["gain"]["over_cross_entropy"]["per_class"]["cat"] for told in (summary, found))
+    assert now["mean"] == before["mean"]
+    assert now["detectable"] > before["detectable"]  # one more baseline to be judged against
+
+
 def test_equal_runs_give_equal_files(summary: dict[str, Any]) -> None:
     again = summarise(LABELS, NAMES, COUNTS, {arm: PROBS[arm] for arm in reversed(ARMS)}, SETTINGS)
     assert json.dumps(again, allow_nan=False) == json.dumps(summary, allow_nan=False)

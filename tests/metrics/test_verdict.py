@@ -15,6 +15,7 @@ from pipeline.metrics.looks import Look
 NAMES = ["cat", "dog", "owl"]
 SIZES = (200, 200, 200)
 CE, BS = BASELINES
+OWN = "baseline_ldam_drw"
 
 
 def resamples(
@@ -72,6 +73,33 @@ def test_gain_over_one_baseline_only_is_held() -> None:
     assert found.verdict == "hold"
     assert found.reason.startswith("Not shown to beat Balanced Softmax: ")
     assert "cross-entropy" not in found.reason
+
+
+def test_a_gain_that_is_the_loss_s_and_not_the_data_s_is_held() -> None:
+    before = {CE: (0.7, 0.6, 0.5), BS: (0.68, 0.62, 0.54)}
+    after = {COMPLETED: (0.85, 0.8, 0.75)}
+    found = decide(resamples(before | {OWN: (0.85, 0.8, 0.75)} | after))
+    assert found.verdict == "hold"
+    assert found.reason.startswith("Not shown to beat ldam drw: ")
+    assert "cross-entropy" not in found.reason
+    assert "Balanced Softmax" not in found.reason
+    found = decide(resamples(before | {OWN: (0.7, 0.65, 0.6)} | after))
+    assert found.verdict == "ship"
+    assert found.reason.startswith("Completed beats all 3 baselines: +")
+    assert found.reason.count(" points over ") == 1
+    assert ", +" in found.reason.partition(" over ldam drw [")[0]
+
+
+def test_harm_against_the_baseline_under_its_own_loss_is_harm() -> None:
+    found = decide(
+        resamples({CE: (0.5, 0.5, 0.5), BS: (0.5, 0.5, 0.5), OWN: (0.6, 0.6, 0.9), COMPLETED: (0.9,) * 2 + (0.6,)})
+    )
+    assert found.harmed == ("owl",)
+    assert "'owl' (-" in found.reason
+    assert " against ldam drw [" in found.reason
+    message = r"must be > 180 to test 9 \(class, baseline\) pairs"
+    with pytest.raises(UserError, match=message):
+        decide(resamples(dict.fromkeys((CE, BS, OWN, COMPLETED), (0.5, 0.5, 0.5)), num_resamples=180))
 
 
 def test_shown_to_be_worse_is_said() -> None:

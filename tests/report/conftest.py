@@ -26,7 +26,9 @@ Inputs = dict[str, Path]
 def make_inputs(tmp_path: Path) -> Callable[..., Inputs]:
     """Writes all inputs of the stage `report` for the given classes, and returns its paths by name."""
 
-    def make(names: tuple[str, ...], real: list[int], added: int = 3, channels: int = 1) -> Inputs:
+    def make(
+        names: tuple[str, ...], real: list[int], added: int = 3, channels: int = 1, more: tuple[str, ...] = ()
+    ) -> Inputs:
         rng = np.random.default_rng(0)
         counts = np.array(real)
         write_data(tmp_path / "train", names, counts, "real", rng, channels)
@@ -39,8 +41,8 @@ def make_inputs(tmp_path: Path) -> Callable[..., Inputs]:
         write_json(tmp_path / "ingest.json", {**facts, "images": splits})
         write_json(tmp_path / "synthesize.json", gate(names, added))
         write_analysis(tmp_path, names, counts, added)
-        write_evaluation(tmp_path, names, counts, rng)
-        write_curves(tmp_path)
+        write_evaluation(tmp_path, names, counts, rng, more)
+        write_curves(tmp_path, more)
         write_synthesis(tmp_path, names, added, channels)
         return {
             **{name: tmp_path / name for name in ("train", "augmented", "synthetic", "quarantine")},
@@ -105,11 +107,16 @@ def write_analysis(folder: Path, names: tuple[str, ...], counts: Any, added: int
     write_json(folder / "plan.json", plan)
 
 
-def write_evaluation(folder: Path, names: tuple[str, ...], counts: Any, rng: np.random.Generator) -> None:
-    """Five arms with 2 seeds on 6 test images a class, none of the last class; later arms are right more often."""
+def write_evaluation(
+    folder: Path, names: tuple[str, ...], counts: Any, rng: np.random.Generator, more: tuple[str, ...]
+) -> None:
+    """Five arms with 2 seeds on 6 test images a class, none of the last class; later arms are right more often.
+
+    Last and always right are the baselines under `more` losses.
+    """
     labels = np.repeat(np.arange(len(names) - 1), 6)
     probs, tables = {}, []
-    for place, arm in enumerate((*ARMS, *APART)):
+    for place, arm in enumerate((*ARMS, *APART, *(f"baseline_{loss}" for loss in more))):
         guesses = rng.integers(0, len(names), (2, len(labels)))
         predicted = np.where(rng.random((2, len(labels))) < 0.3 + 0.2 * place, labels, guesses)
         probs[arm] = np.eye(len(names))[predicted]
@@ -146,9 +153,9 @@ def write_synthesis(folder: Path, names: tuple[str, ...], added: int, channels: 
     (table if added else table[:0]).to_csv(folder / "fidelity.csv", index=False)
 
 
-def write_curves(folder: Path) -> None:
+def write_curves(folder: Path, more: tuple[str, ...]) -> None:
     (folder / "generator.csv").write_text("step,player,loss\n1,vae,3.5\n2,vae,-1.5\n", encoding="utf-8")
-    for arm, losses in (("baseline", ("cross_entropy", "balanced_softmax")), ("augmented", ("cross_entropy",))):
+    for arm, losses in (("baseline", ("cross_entropy", "balanced_softmax", *more)), ("augmented", ("cross_entropy",))):
         rows = [f"{loss}/seed-{seed},{step},{1 / step}" for loss in losses for seed in (0, 1) for step in (1, 200)]
         (folder / f"{arm}.csv").write_text("\n".join(["classifier,step,loss", *rows, ""]), encoding="utf-8")
     (folder / "completed.csv").write_bytes((folder / "augmented.csv").read_bytes())

@@ -9,7 +9,7 @@ from pipeline.report import evidence
 
 def metrics(**changes: Any) -> dict[str, Any]:
     """As little as a function here reads, of two arms."""
-    return {"apart": {}, "look": None, "pooled": None, "subgroups": None, **changes}
+    return {"arms": {}, "apart": {}, "look": None, "pooled": None, "subgroups": None, **changes}
 
 
 def test_the_look_and_its_level() -> None:
@@ -26,8 +26,14 @@ def test_a_gain_with_all_that_is_known_of_its_error() -> None:
         "balanced_accuracy": figures | {"standard_error": error},
         "mcnemar": {"only_new": 31, "only_old": 1200, "p_value": 0.0123},
     }
-    rows = evidence.gains(metrics(gain=dict.fromkeys(evidence.RIVALS, gain)))
-    assert [name for name, _ in rows] == list(evidence.RIVALS.values())
+    rivals = ("over_cross_entropy", "over_balanced_softmax", "over_ldam_drw", "over_augmented")
+    rows = evidence.gains(metrics(gain=dict.fromkeys(rivals, gain)))
+    assert [name for name, _ in rows] == [
+        "over cross-entropy",
+        "over Balanced Softmax",
+        "over ldam drw",
+        "over augmented",
+    ]
     assert rows[0][1] == ["+1.2 (−0.2 to +3.0)", "2.1", "0.4", "0.6", "0.1", "31 : 1,200", "0.012"]
 
 

@@ -126,6 +126,21 @@ def test_the_arm_apart_has_its_row_and_its_gains_and_no_part_in_the_verdict(
     assert "ompleted in features" not in make(inputs, tmp_path / "without")
 
 
+def test_the_baseline_under_the_arms_own_loss_stands_beside_the_others(make_inputs: MakeInputs, tmp_path: Path) -> None:
+    text = make(make_inputs(NAMES, [12, 5, 2], more=("ldam_drw",)), tmp_path / "out")
+    header = text.partition("<header")[2].partition("</header>")[0]
+    assert re.findall("<b>(over [^<]*)</b>", header) == [
+        f"over {name}" for name in ("cross-entropy", "Balanced Softmax", "ldam drw")
+    ]
+    assert "ldam drw: " in header.partition('class="lead"')[2].partition("</p>")[0]
+    legend = re.findall('<li class="(baseline_[^"]*)">', text)
+    assert legend == ["baseline_cross_entropy", "baseline_balanced_softmax", "baseline_ldam_drw"] * 2
+    assert text.count('class="curve baseline_ldam_drw"') == 1
+    assert "<b>Ldam drw</b>, the loss that" in text.partition('id="reading"')[2]
+    rows = text.partition("The gain and its error")[2].partition("</table>")[0]
+    assert re.findall('<th scope="row"[^>]*>(over [^<]*)<', rows)[2:] == ["over ldam drw", "over augmented"]
+
+
 def test_synthesis_is_told_class_by_class(make_inputs: MakeInputs, tmp_path: Path) -> None:
     text = make(make_inputs(NAMES, [12, 5, 2]), tmp_path / "out")
     gate = Outline(text.partition('id="gate"')[2].partition("</section>")[0].partition(">")[2])

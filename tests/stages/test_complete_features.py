@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -141,8 +142,10 @@ def test_the_plan_by_hand() -> None:
 
 
 def test_a_baseline_that_has_not_run_is_named(chain: Chain) -> None:
-    (chain.root / "baseline" / "balanced_softmax").rename(chain.root / "away")
-    with pytest.raises(UserError, match=r"balanced_softmax: holds no classifiers; has train_baseline run\?$"):
+    with pytest.raises(UserError, match=r"trunk must be a loss of the baseline \(balanced_softmax, .*\), got 'focal'$"):
+        complete(chain, trunk="focal")
+    shutil.rmtree(chain.root / "baseline")
+    with pytest.raises(UserError, match=r"baseline: holds no classifiers; has train_baseline run\?$"):
         complete(chain)
 
 

@@ -1,6 +1,7 @@
 import hashlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -194,6 +195,31 @@ def test_a_test_image_in_what_was_seen_is_refused(chain: Chain, where: str) -> N
     assert "\n" not in str(told.value)
     assert not (chain.root / "evaluate.json").exists()
     assert not (chain.root / "looks.json").exists()  # it was no look
+
+
+def test_a_gain_that_a_better_loss_brought_is_held(chain: Chain) -> None:
+    """The arms' own loss is better than the other two, here since only it is given time; more data bring nothing."""
+    learned: dict[str, Any] = {"loss": "focal", "recipe": {"schedule": {"steps": 60}}}
+    (chain.root / "completed").rename(chain.root / "away")
+    chain.train_classifier("completed", chain.train, chain.augmented, **learned)
+    with pytest.raises(UserError, match=r"baseline/focal: holds no classifiers; has its stage run\?$"):
+        chain.evaluate()
+    chain.train_classifier("alone", chain.train, **learned)
+    shutil.copytree(chain.root / "alone" / "focal", chain.root / "baseline" / "focal")
+    chain.evaluate(num_resamples=300)
+    found = chain.json("evaluate")
+    gains = {rival: gain["balanced_accuracy"] for rival, gain in found["gain"].items()}
+    assert list(gains) == ["over_cross_entropy", "over_balanced_softmax", "over_focal", "over_augmented"]
+    assert min(gains[f"over_{loss}"]["interval"][0] for loss in ("cross_entropy", "balanced_softmax")) > 0
+    assert found["verdict"] == "hold"
+    assert found["reason"].startswith("Not shown to beat focal: ")
+    assert found["attribution"]["synthesis"]["without"] == "augmented"
+    (chain.root / "alone").rename(chain.root / "used")
+    shutil.rmtree(chain.root / "baseline" / "focal")
+    chain.train_classifier("alone", chain.train, seed=9, **learned)
+    shutil.copytree(chain.root / "alone" / "focal", chain.root / "baseline" / "focal")
+    chain.evaluate("second", num_resamples=300)
+    assert chain.json("second")["look"]["number"] == 2  # another set of classifiers was asked
 
 
 def test_made_images_are_no_test_images(chain: Chain) -> None:

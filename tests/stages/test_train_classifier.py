@@ -45,6 +45,14 @@ def test_the_baseline_has_both_losses_and_the_folds(chain: Chain) -> None:
     assert np.isfinite(curves["loss"]).all()
 
 
+def test_a_loss_that_is_named_twice_is_trained_under_once(chain: Chain) -> None:
+    named = ("cross_entropy", "focal", "focal")
+    weights = digests(chain.train_classifier("baseline", chain.train, losses=named, loss="focal", seeds=1))
+    alone = digests(chain.train_classifier("alone", chain.train, losses=("focal",), seeds=1))
+    assert sorted(weights) == [*(f"{loss}/seed-0.safetensors" for loss in named[:2]), "task.json", "use.json"]
+    assert weights["focal/seed-0.safetensors"] == alone["focal/seed-0.safetensors"]
+
+
 def test_equal_runs_write_equal_bytes_however_many_workers(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     chain.baseline("one")
     monkeypatch.setenv("COUNTERWEIGHT_WORKERS", "2")
