@@ -27,6 +27,7 @@ class Resamples:
     Attributes:
         classes: [K] indices of the classes that have test images.
         num_images: [K] test images of each.
+        num_seeds: S.
         observed: arm -> [K] recall before resampling, mean over seeds.
         recall: arm -> [B, K] recall, mean over the drawn seeds.
         macro_f1: arm -> [B], mean over the drawn seeds.
@@ -34,6 +35,7 @@ class Resamples:
 
     classes: NDArray[np.int64]
     num_images: NDArray[np.int64]
+    num_seeds: int
     observed: dict[str, Floats]
     recall: dict[str, Floats]
     macro_f1: dict[str, Floats]
@@ -106,7 +108,14 @@ def bootstrap(labels: Ints, predictions: Mapping[str, Ints], *, num_resamples: i
             recall[arm][chunk], f1[arm][chunk] = _statistics(counter @ images, weights, num_images)
     once, every_seed = np.ones((len(labels), 1)), np.ones((1, num_seeds))
     observed = {arm: _statistics(counter @ once, every_seed, num_images)[0][0] for arm, counter in counters.items()}
-    return Resamples(classes=classes, num_images=num_images, observed=observed, recall=recall, macro_f1=f1)
+    return Resamples(
+        classes=classes,
+        num_images=num_images,
+        num_seeds=num_seeds,
+        observed=observed,
+        recall=recall,
+        macro_f1=f1,
+    )
 
 
 def interval(resampled: Floats, level: float = 0.95) -> tuple[float, float]:

@@ -22,6 +22,12 @@ def gain_clause(gains: Mapping[str, Shown], look: Look | None) -> str:
     return f"Completed beats {number} baselines: " + ", ".join(beaten) + _look_clause(look)
 
 
+def by_too_few_seeds(told: str, num_seeds: int, min_seeds: int) -> str:
+    """What the seeds tell, after how many there are and how many are asked for."""
+    few = f"Only {num_seeds} training seed{'' if num_seeds == 1 else 's'}, and evaluate.min_seeds asks for {min_seeds}"
+    return f"{few}; as far as these tell, {told[0].lower()}{told[1:]}"
+
+
 def harm_clauses(resamples: Resamples, harmed: Sequence[Finding], max_class_loss: float) -> str:
     """Which classes are shown to lose too much, alone and in the pool."""
     told = ""

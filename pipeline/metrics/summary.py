@@ -29,6 +29,7 @@ class Settings:
         seed: of the bootstrap.
         max_class_loss: allowed loss of recall of a class, in [0, 1].
         min_test_images: a class with fewer is not judged alone.
+        min_seeds: training seeds below which nothing ships.
         many_above: a class with more training images is in the group "many".
         few_up_to: a class with at most this many training images is in the group "few".
     """
@@ -37,6 +38,7 @@ class Settings:
     seed: int
     max_class_loss: float
     min_test_images: int
+    min_seeds: int
     many_above: int
     few_up_to: int
 
@@ -98,6 +100,7 @@ def summarise(
         class_names,
         max_class_loss=settings.max_class_loss,
         min_test_images=settings.min_test_images,
+        min_seeds=settings.min_seeds,
         look=known.look,
     )
     names, heat = [class_names[index] for index in resamples.classes], known.temperatures
@@ -114,7 +117,8 @@ def summarise(
         **_verdict(verdict),
         "pooled": _pooled(resamples, class_names, verdict, settings),
         "look": None if known.look is None else _look(known.look),
-        "seeds": int(probs[COMPLETED].shape[0]),
+        "seeds": resamples.num_seeds,
+        "min_seeds": settings.min_seeds,
         "test_images": len(labels),
         "max_class_loss": rounded(settings.max_class_loss),
         "subgroups": subgroup_entry(labels, probs, find_groups(known.groups_of, settings.min_test_images)),

@@ -48,9 +48,10 @@ def decide(
     *,
     max_class_loss: float,
     min_test_images: int,
+    min_seeds: int,
     look: Look | None = None,
 ) -> Verdict:
-    """Ship if the completed arm beats each baseline and no class is shown to lose more than is allowed.
+    """Ship if enough seeds show that the completed arm beats each baseline, and no class to lose more than is allowed.
 
     Args:
         resamples: of `completed`, `baseline_cross_entropy`, `baseline_balanced_softmax`, and the baseline under another
@@ -58,6 +59,7 @@ def decide(
         class_names: [C].
         max_class_loss: allowed loss of recall of a class, in [0, 1].
         min_test_images: a class with fewer is not judged alone.
+        min_seeds: with fewer nothing ships; the bootstrap cannot know how far few seeds lie from others.
         look: how often the test images have been looked at; none: once, and with a 95 % interval.
 
     Raises:
@@ -77,10 +79,12 @@ def decide(
         told += reason.harm_clauses(resamples, harmed, max_class_loss)
     elif helped:
         told += reason.unharmed_clause(bool(alone), max_class_loss)
+    if too_few := resamples.num_seeds < min_seeds:
+        told = reason.by_too_few_seeds(told, resamples.num_seeds, min_seeds)
     num_hypotheses = len(rivals) * len(chosen)
     detectable = np.max([harm.smallest_detectable(resamples, COMPLETED, b, num_hypotheses) for b in rivals], axis=0)
     return Verdict(
-        verdict="ship" if helped and not harmed else "hold",
+        verdict="ship" if helped and not harmed and not too_few else "hold",
         reason=told + "." + reason.unjudged_sentence(unjudged, min_test_images),
         level=level,
         findings=tuple(findings),

@@ -22,6 +22,7 @@ KEYS = (
     "harmed",
     "cannot_be_judged",
     "seeds",
+    "min_seeds",
     "test_images",
     "max_class_loss",
 )

@@ -40,6 +40,7 @@ class Params:
     seed: Annotated[int, Field(ge=0)]
     max_class_loss: Annotated[float, Field(ge=0, le=1)]
     min_test_images: Annotated[int, Field(ge=1)]
+    min_seeds: Annotated[int, Field(ge=1)]
     many_above: Annotated[int, Field(ge=0)]
     few_up_to: Annotated[int, Field(ge=0)]
     alpha: Annotated[float, Field(gt=0, le=0.5)]

@@ -29,7 +29,9 @@ def write_results(
     for arm, hits in zip(arms[: len(right)], right, strict=True):
         predicted = np.where(np.tile(np.arange(num_test), len(names)) < hits, labels, (labels + 1) % len(names))
         probs[arm] = np.eye(len(names))[np.stack([predicted, predicted])]
-    settings = Settings(num_resamples=6000, seed=0, max_class_loss=0.05, min_test_images=10, many_above=9, few_up_to=3)
+    settings = Settings(
+        num_resamples=6000, seed=0, max_class_loss=0.05, min_test_images=10, min_seeds=2, many_above=9, few_up_to=3
+    )
     real = {name: 2 + place for place, name in enumerate(names)}
     write_json(
         folder / "evaluate.json", summarise(labels, names, np.array(list(real.values())), probs, settings, FIRST)

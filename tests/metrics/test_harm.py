@@ -30,6 +30,7 @@ def with_gain_of_std(std: float, num_images: int) -> Resamples:
     return Resamples(
         classes=np.array([0]),
         num_images=np.array([num_images]),
+        num_seeds=1,
         observed={"a": np.array([0.5]), "b": np.array([0.5])},
         recall={"a": ones, "b": np.full((2, 1), 0.5)},
         macro_f1={},

@@ -16,7 +16,9 @@ from pipeline.metrics.summary import Known, Settings, summarise
 NAMES = ["cat", "dog", "owl", "yak"]
 LABELS = np.repeat([0, 1, 2], [40, 40, 5])  # no yak
 COUNTS = np.array([500, 50, 5, 0])
-SETTINGS = Settings(num_resamples=500, seed=0, max_class_loss=0.05, min_test_images=20, many_above=100, few_up_to=20)
+SETTINGS = Settings(
+    num_resamples=500, seed=0, max_class_loss=0.05, min_test_images=20, min_seeds=2, many_above=100, few_up_to=20
+)
 
 
 def probs_right_on(num_right: dict[int, list[int]]) -> NDArray[np.float64]:
@@ -94,7 +96,8 @@ def test_verdict_and_facts(summary: dict[str, Any]) -> None:
     assert summary["reason"].startswith("Completed beats both baselines")
     assert summary["harmed"] == []
     assert summary["cannot_be_judged"] == ["owl", "yak"]
-    assert (summary["seeds"], summary["test_images"], summary["max_class_loss"]) == (2, 85, 0.05)
+    facts = ("seeds", "min_seeds", "test_images", "max_class_loss")
+    assert [summary[fact] for fact in facts] == [2, 2, 85, 0.05]
     assert summary["groups"] == {"many": ["cat"], "medium": ["dog"], "few": ["owl", "yak"]}
 
 

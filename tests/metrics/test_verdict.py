@@ -1,6 +1,8 @@
 """Planted cases: what helps ships, what does not is held, and harm is named."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,8 +35,9 @@ def resamples(
     return bootstrap(labels, predictions, num_resamples=num_resamples, seed=0)
 
 
-def decide(found: Resamples, min_test_images: int = 20) -> vd.Verdict:
-    return vd.decide(found, NAMES, max_class_loss=0.05, min_test_images=min_test_images)
+def decide(found: Resamples, min_test_images: int = 20, **changes: Any) -> vd.Verdict:
+    settings = {"max_class_loss": 0.05, "min_test_images": min_test_images, "min_seeds": 5}
+    return vd.decide(found, NAMES, **(settings | changes))
 
 
 def test_help_ships() -> None:
@@ -44,6 +47,29 @@ def test_help_ships() -> None:
     assert found.reason.startswith("Completed beats both baselines: +1")
     assert " points over cross-entropy [" in found.reason
     assert found.reason.endswith("]; no class is shown to lose more than 5 points.")
+
+
+def test_what_too_few_seeds_show_is_told_and_held() -> None:
+    found = resamples({CE: (0.7, 0.6, 0.5), BS: (0.68, 0.62, 0.54), COMPLETED: (0.75, 0.7, 0.65)})
+    enough, too_few = decide(found, min_seeds=5), decide(found, min_seeds=6)
+    assert (enough.verdict, too_few.verdict) == ("ship", "hold")
+    told = (
+        "Only 5 training seeds, and evaluate.min_seeds asks for 6; as far as these tell, completed beats both baselines"
+    )
+    assert too_few.reason.startswith(told)
+    assert too_few.reason.partition("ompleted")[2] == enough.reason.partition("ompleted")[2]
+    assert replace(too_few, verdict="ship", reason=enough.reason, findings=enough.findings) == enough
+    assert [finding.p_values for finding in too_few.findings] == [finding.p_values for finding in enough.findings]
+
+
+def test_one_seed_is_named_beside_what_else_holds() -> None:
+    arms = {CE: (0.9, 0.9, 0.9), BS: (0.5, 0.5, 0.5), COMPLETED: (0.6, 0.6, 0.6)}
+    found = decide(replace(resamples(arms), num_seeds=1))
+    told = (
+        "Only 1 training seed, and evaluate.min_seeds asks for 5; as far as these tell, not shown to beat cross-entropy"
+    )
+    assert found.reason.startswith(told)
+    assert "; 3 classes are shown to lose" in found.reason
 
 
 def test_noise_is_held() -> None:
@@ -132,6 +158,7 @@ def test_small_classes_that_lose_together_are_held() -> None:
         [*NAMES, "yak"],
         max_class_loss=0.05,
         min_test_images=20,
+        min_seeds=5,
     )
     assert found.verdict == "hold"
     assert found.harmed == ()
@@ -146,9 +173,7 @@ def test_a_later_look_wants_more_of_a_gain_and_no_less_of_a_guard() -> None:
     found = resamples(arms)
     verdicts = {}
     for number in (1, 2, 60):
-        verdicts[number] = vd.decide(
-            found, NAMES, max_class_loss=0.05, min_test_images=20, look=Look(number, budget=0.05)
-        )
+        verdicts[number] = decide(found, look=Look(number, budget=0.05))
     assert verdicts[1].verdict == "ship"
     assert " (97.5 % intervals at look 1); no class is shown" in verdicts[1].reason
     assert verdicts[60].verdict == "hold"
@@ -157,7 +182,7 @@ def test_a_later_look_wants_more_of_a_gain_and_no_less_of_a_guard() -> None:
     harmful = resamples({CE: (0.7, 0.6, 0.6), BS: (0.7, 0.6, 0.6), COMPLETED: (0.9, 0.9, 0.4)})
     for number in (1, 60):
         look = Look(number, budget=0.05)
-        assert vd.decide(harmful, NAMES, max_class_loss=0.05, min_test_images=20, look=look).harmed == ("owl",)
+        assert decide(harmful, look=look).harmed == ("owl",)
 
 
 def test_the_smallest_gain_that_would_have_been_shown_by_hand() -> None:
@@ -170,6 +195,7 @@ def with_gain_of_std(std: float) -> Resamples:
     return Resamples(
         classes=np.array([0]),
         num_images=np.array([50]),
+        num_seeds=1,
         observed={"a": np.array([0.5]), "b": np.array([0.5])},
         recall={"a": np.array([[0.5 + std / np.sqrt(2)], [0.5 - std / np.sqrt(2)]]), "b": np.full((2, 1), 0.5)},
         macro_f1={},

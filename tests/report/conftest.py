@@ -122,7 +122,9 @@ def write_evaluation(
         probs[arm] = np.eye(len(names))[predicted]
         mean = confusion_matrices(labels, predicted, len(names)).mean(axis=0)
         tables += [(arm, names[i], names[j], mean[i, j]) for i, j in zip(*np.nonzero(mean), strict=True)]
-    settings = Settings(num_resamples=5000, seed=0, max_class_loss=0.05, min_test_images=3, many_above=9, few_up_to=4)
+    settings = Settings(
+        num_resamples=5000, seed=0, max_class_loss=0.05, min_test_images=3, min_seeds=2, many_above=9, few_up_to=4
+    )
     known = Known(
         look=Look(3, 0.05),
         groups_of=["north", "south"] * (len(labels) // 2),

@@ -135,7 +135,9 @@ class Chain:
             *(self.root / arm for arm in ("baseline", "arm", "completed", "feature_completed", "fresh")),
             self.root / "looks.json",
             *(self.root / f"{name}.{suffix}" for suffix in ("json", "headline.json", "recall.csv", "confusion.csv")),
-            settings(evaluate.Params, "evaluate", **{"num_resamples": 200, "min_test_images": 5, **changes}),
+            settings(
+                evaluate.Params, "evaluate", **{"num_resamples": 200, "min_test_images": 5, "min_seeds": 2, **changes}
+            ),
         )
         return self.root / f"{name}.json"
 

@@ -74,6 +74,17 @@ def test_images_like_unseen_real_ones_ship(planted: Planted) -> None:
     judged = planted.judge("dream", planted.pool, planted.pool_labels)
     assert judged["verdict"] == "ship"
     assert judged["reason"].startswith("Completed beats both baselines: +")
+    planted.evaluate("held", seen=(planted.root / "dream",), num_resamples=1000, min_seeds=5)
+    held = planted.json("held")
+    told = (
+        "Only 2 training seeds, and evaluate.min_seeds asks for 5; as far as these tell, completed beats both baselines"
+    )
+    assert held["verdict"] == "hold"
+    assert held["reason"].startswith(told)
+    changed = {"verdict", "reason", "min_seeds"}
+    assert {key: held[key] for key in held if key not in changed} == {
+        key: judged[key] for key in judged if key not in changed
+    }
     synthesis = judged["attribution"]["synthesis"]["balanced_accuracy"]
     assert synthesis["ci95"][0] > 0.05
 
