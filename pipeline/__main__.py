@@ -46,8 +46,7 @@ def main(arguments: list[str]) -> int:
 
 def _find(name: str, known: dict[str, str]) -> types.ModuleType:
     if name not in known:
-        hint = params.did_you_mean(name, known)
-        raise UserError(f"unknown stage {name!r}{hint}; known: {', '.join(sorted(known))}")
+        raise UserError(params.unknown("stage", name, sorted(known)))
     return importlib.import_module(f"{known[name]}.{name}")
 
 

@@ -16,6 +16,7 @@ from pipeline.atomic import new_file
 from pipeline.errors import UserError
 
 NULL = "tag:yaml.org,2002:null"
+UNKNOWN = "unknown_name"  # kind of a problem whose message only lacks its place
 T = TypeVar("T")
 
 section: Callable[[type[T]], type[T]] = pydantic_dataclass(  # type: ignore[assignment]
@@ -109,6 +110,13 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def unknown(what: str, name: object, known: Iterable[str]) -> str:
+    """That there is no such thing, the one that was perhaps meant, and all that there are."""
+    names = list(known)
+    hint = did_you_mean(name, names)
+    return f"unknown {what} {name!r}{hint}{' Known' if hint else '; known'}: {', '.join(names)}"
+
+
 def _place(loc: tuple[int | str, ...], values: Any) -> list[str]:
     """The keys that lead to a problem; what else pydantic puts between them (the kinds of a union) is left out."""
     keys = []
@@ -129,6 +137,8 @@ def _line(place: str, problems: list[Any], known: list[str]) -> str:
         return f"{place}: unknown key{did_you_mean(str(first['loc'][-1]), known if len(first['loc']) == 1 else ())}"
     if first["type"] in ("missing", "missing_keyword_only_argument"):
         return f"{place}: is missing"
+    if first["type"] == UNKNOWN:
+        return f"{place}: {first['msg']}"
     if first["type"] == "value_error":
         return str(first["ctx"]["error"])
     messages = [problem["msg"].removeprefix("Input ").removeprefix("should be ") for problem in problems]

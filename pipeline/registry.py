@@ -6,9 +6,10 @@ from types import ModuleType
 from typing import Any
 
 from pydantic import AfterValidator, ValidationInfo
+from pydantic_core import PydanticCustomError
 
 from pipeline.errors import UserError
-from pipeline.params import did_you_mean, validate
+from pipeline.params import UNKNOWN, unknown, validate
 
 
 def names(package: str) -> tuple[str, ...]:
@@ -28,10 +29,8 @@ def get(package: str, name: str) -> ModuleType:
     Raises:
         UserError: there is none of that name.
     """
-    known = names(package)
-    if name not in known:
-        kind = importlib.import_module(package).KIND
-        raise UserError(f"unknown {kind} {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
+    if name not in names(package):
+        raise UserError(unknown(importlib.import_module(package).KIND, name, names(package)))
     return importlib.import_module(f"{package}.{name}")
 
 
@@ -71,7 +70,10 @@ def known(package: str) -> AfterValidator:
     """What a field of `Params` that names a plug-in is annotated with."""
 
     def check(name: str) -> str:
-        get(package, name)
+        try:
+            get(package, name)
+        except UserError as error:
+            raise PydanticCustomError(UNKNOWN, "{told}", {"told": str(error)}) from None
         return name
 
     return AfterValidator(check)

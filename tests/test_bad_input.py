@@ -116,7 +116,7 @@ def test_a_stage_tells_what_is_wrong_with_its_section(project: Path) -> None:
 
 def test_an_unknown_stage(project: Path) -> None:
     (line,) = errors(project, "synthesise")
-    assert line.startswith("unknown stage 'synthesise'; did you mean 'synthesize'?; known: analyze_bias, ")
+    assert line.startswith("unknown stage 'synthesise'; did you mean 'synthesize'? Known: analyze_bias, ")
 
 
 def test_no_params_yaml(project: Path) -> None:

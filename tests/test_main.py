@@ -68,7 +68,7 @@ def test_the_overview_names_every_stage_and_command(capsys: pytest.CaptureFixtur
 
 def test_an_unknown_stage_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["ingst"]) == 2
-    assert capsys.readouterr().err.startswith("error: unknown stage 'ingst'; did you mean 'ingest'?; known: ")
+    assert capsys.readouterr().err.startswith("error: unknown stage 'ingst'; did you mean 'ingest'? Known: ")
 
 
 def test_every_line_of_a_mistake_is_marked(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

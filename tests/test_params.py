@@ -81,3 +81,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes |
 def test_did_you_mean() -> None:
     assert params.did_you_mean("vea", ["flow", "vae"]) == "; did you mean 'vae'?"
     assert params.did_you_mean("xyz", ["flow", "vae"]) == ""
+    assert (
+        params.unknown("plant", "vea", ["flow", "vae"]) == "unknown plant 'vea'; did you mean 'vae'? Known: flow, vae"
+    )
+    assert params.unknown("plant", "xyz", ["flow", "vae"]) == "unknown plant 'xyz'; known: flow, vae"

@@ -33,7 +33,7 @@ def test_the_folder_is_the_registry(package: str, tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_told_with_what_is_known(package: str) -> None:
-    with pytest.raises(UserError, match=r"^unknown plant 'vea'; did you mean 'vae'\?; known: flow, vae$"):
+    with pytest.raises(UserError, match=r"^unknown plant 'vea'; did you mean 'vae'\? Known: flow, vae$"):
         registry.get(package, "vea")
     with pytest.raises(UserError, match=r"^unknown plant '_shared'"):
         registry.get(package, "_shared")
@@ -44,7 +44,7 @@ def test_options_of_all_named_plug_ins_are_checked(package: str) -> None:
     with pytest.raises(UserError) as caught:
         registry.check_options(package, "vea", {"vae": {"size": "1"}, "flow": {"sise": 2}, "gan": {}}, "train")
     assert str(caught.value).splitlines() == [
-        "train: unknown plant 'vea'; did you mean 'vae'?; known: flow, vae",
+        "train: unknown plant 'vea'; did you mean 'vae'? Known: flow, vae",
         "train.vae.size should be a valid integer, got '1'",
         "train.flow.size: is missing",
         "train.flow.sise: unknown key; did you mean 'size'?",

@@ -15,9 +15,7 @@ def run(params_file: Path) -> None:
     content = params.read(params_file)
     known = {name: module.Params for name, module in registry.modules("pipeline.stages").items()}
     problems = [
-        f"{params_file}: unknown section {name!r}{params.did_you_mean(name, known)}; known: {', '.join(sorted(known))}"
-        for name in content
-        if name not in known
+        f"{params_file}: {params.unknown('section', name, sorted(known))}" for name in content if name not in known
     ]
     for name, kind in known.items():
         problems += params.validate(kind, content.get(name, {}), f"{params_file}: {name}")[1]

@@ -13,7 +13,7 @@ from pipeline.atomic import new_file
 from pipeline.dataset import Dataset, Row
 from pipeline.errors import UserError
 from pipeline.images import Pixels, decode_png, encode_png
-from pipeline.params import did_you_mean
+from pipeline.params import unknown
 from pipeline.progress import log
 from pipeline.seeds import derive
 from pipeline.stages import augment
@@ -66,10 +66,9 @@ def run(
 
 
 def _labels(real: Dataset, classes: Sequence[str]) -> list[int]:
-    unknown = [name for name in classes if name not in real.class_names]
-    if unknown:
-        known = f"{did_you_mean(unknown[0], real.class_names)}; known: {', '.join(real.class_names)}"
-        raise UserError(f"preview: unknown class {unknown[0]!r}{known}")
+    for name in classes:
+        if name not in real.class_names:
+            raise UserError(f"preview: {unknown('class', name, real.class_names)}")
     if classes:
         return [real.class_names.index(name) for name in classes]
     counts = real.class_counts()

@@ -18,7 +18,7 @@ from pipeline.atomic import new_folder, write_json
 from pipeline.dataset import Dataset, Row, ShardWriter, make_row
 from pipeline.errors import UserError
 from pipeline.images import Pixels, decode_png
-from pipeline.params import did_you_mean, section
+from pipeline.params import did_you_mean, section, unknown
 from pipeline.progress import bar, log
 from pipeline.seeds import derive
 from pipeline.transforms import by_name, recipe
@@ -50,9 +50,9 @@ class Params:
     @classmethod
     def _of_changes(cls, limits: dict[str, float]) -> dict[str, float]:
         known = (*MOVES, *RECOLOURS)
-        unknown = [change for change in limits if change not in known]
-        if unknown:
-            lines = [f"{_WHERE}.limits.{change}: unknown key{did_you_mean(change, known)}" for change in unknown]
+        unlisted = [change for change in limits if change not in known]
+        if unlisted:
+            lines = [f"{_WHERE}.limits.{change}: unknown key{did_you_mean(change, known)}" for change in unlisted]
             raise ValueError("\n".join(lines))
         return limits
 
@@ -123,8 +123,7 @@ def recipe_of(params: Params, real: Dataset) -> Recipe:
     """
     for name in params.per_class:
         if name not in real.class_names:
-            known = f"{did_you_mean(name, real.class_names)}; known: {', '.join(real.class_names)}"
-            raise UserError(f"{_WHERE}.per_class: unknown class {name!r}{known}")
+            raise UserError(f"{_WHERE}.per_class: {unknown('class', name, real.class_names)}")
     content = {
         "class_names": real.class_names,
         "policy": values_of(params.policy),

@@ -12,7 +12,7 @@ from pipeline.atomic import write_json
 from pipeline.backbones import Network
 from pipeline.dataset import Dataset, PixelStore
 from pipeline.errors import UserError
-from pipeline.params import did_you_mean, section
+from pipeline.params import section, unknown
 from pipeline.progress import log
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.classifier import CODE, fit
@@ -64,8 +64,7 @@ class Params:
         if self.task not in (SUPERVISED, NOTHING):
             known = (SUPERVISED, NOTHING, *registry.names(TASKS))
             if self.task not in known:
-                hint = did_you_mean(self.task, known)
-                raise UserError(f"{place}.task: unknown task {self.task!r}{hint}; known: {', '.join(known)}")
+                raise UserError(f"{place}.task: {unknown('task', self.task, known)}")
             registry.check_options(TASKS, self.task, self.source_tasks, f"{place}.source_tasks")
         elif self.images == "real/train":
             raise UserError(

@@ -3,7 +3,7 @@
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from pipeline import registry
 from pipeline.params import section
@@ -48,16 +48,9 @@ class Recipe:
     augmentation: Policy
     views: Policy | None = None
     class_balance: Annotated[float, Field(ge=0, le=1)] = 0.0
-    label_smoothing: dict[str, Annotated[float, Field(ge=0, lt=1)]]
+    label_smoothing: dict[Annotated[str, registry.known("pipeline.losses")], Annotated[float, Field(ge=0, lt=1)]]
     mixing: Mixing = Mixing()
     head_retraining: HeadRetraining = HeadRetraining()
-
-    @field_validator("label_smoothing")
-    @classmethod
-    def _known_losses(cls, given: dict[str, float]) -> dict[str, float]:
-        for name in given:
-            registry.get("pipeline.losses", name)
-        return given
 
 
 @section

@@ -121,10 +121,8 @@ def target_task(
     """
     task, changes = load_task(source), structure or {}
     for key in changes.keys() - task.options.keys():
-        hint, known = did_you_mean(key, task.options), ", ".join(task.options)
-        raise UserError(
-            f"params.yaml: train_classifier.structure.{key}: unknown key{hint}; {task.backbone} has {known}"
-        )
+        hint, known = did_you_mean(key, task.options) or ";", ", ".join(task.options)
+        raise UserError(f"params.yaml: train_classifier.structure.{key}: unknown key{hint} {task.backbone} has {known}")
     return replace(task, options=task.options | changes, in_channels=in_channels, class_names=class_names)
 
 

@@ -84,7 +84,7 @@ def test_an_image_s_logits_do_not_depend_on_the_others_once_trained(name: str) -
 def test_an_unknown_name_is_one_clear_line() -> None:
     with pytest.raises(UserError) as caught:
         backbones.create("resnt", {}, 1, NUM_CLASSES, 0)
-    assert str(caught.value) == f"unknown backbone 'resnt'; did you mean 'resnet'?; known: {', '.join(KINDS)}"
+    assert str(caught.value) == f"unknown backbone 'resnt'; did you mean 'resnet'? Known: {', '.join(KINDS)}"
 
 
 @every_kind

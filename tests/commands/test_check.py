@@ -36,9 +36,7 @@ def test_all_problems_are_told_at_once_with_their_places(tmp_path: Path) -> None
         train_generater={},
     )
     found = problems(path)
-    assert found[0].startswith(
-        "unknown section 'train_generater'; did you mean 'train_generator'?; known: analyze_bias"
-    )
+    assert found[0].startswith("unknown section 'train_generater'; did you mean 'train_generator'? Known: analyze_bias")
     expected = [
         "augment.policy.border should be 'black', 'edge' or 'reflect', got 'white'",
         "augment.seed should be greater than or equal to 0, got -1",

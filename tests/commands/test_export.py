@@ -37,7 +37,7 @@ def test_folders_of_images_unless_told_otherwise(data: Path, capsys: pytest.Capt
     [
         (
             ["real", "--to", "out", "--format", "webdatset"],
-            "unknown format 'webdatset'; did you mean 'webdataset'?; known: ",
+            "unknown format 'webdatset'; did you mean 'webdataset'? Known: ",
         ),
         (["nowhere", "--to", "out"], "nowhere: no data set here (expected Parquet shards); has its stage run?"),
         (["real", "other", "--to", "out"], "data sets with different classes cannot be joined: "),

@@ -98,7 +98,7 @@ def test_sizes(side: int, shown: int) -> None:
     [
         (
             {"classes": ("owls",)},
-            r"^preview: unknown class 'owls'; did you mean 'owl'\?; known: cat, größe M, owl, none$",
+            r"^preview: unknown class 'owls'; did you mean 'owl'\? Known: cat, größe M, owl, none$",
         ),
         ({"copies": 0}, r"^preview: parents and copies must be at least 1, got 6 and 0$"),
     ],

@@ -85,4 +85,4 @@ def test_an_unknown_option_is_one_clear_line(name: str) -> None:
 def test_an_unknown_method_is_one_clear_line() -> None:
     with pytest.raises(UserError) as caught:
         complete("callibration", OPTIONS, known(), np.array([0, 0, 1, 1]), seed=1)
-    assert str(caught.value) == "unknown method 'callibration'; did you mean 'calibration'?; known: " + ", ".join(NAMES)
+    assert str(caught.value) == "unknown method 'callibration'; did you mean 'calibration'? Known: " + ", ".join(NAMES)

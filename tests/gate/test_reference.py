@@ -371,7 +371,7 @@ def test_an_unknown_check_or_option_is_one_clear_line() -> None:
     with pytest.raises(UserError) as caught:
         gate.judge(measures, reference, {"near_copies": {}})
     known = "confidence, near_copy, near_duplicate, nearest_prototype, prototype_distance, unlike_real"
-    assert str(caught.value) == f"unknown check 'near_copies'; did you mean 'near_copy'?; known: {known}"
+    assert str(caught.value) == f"unknown check 'near_copies'; did you mean 'near_copy'? Known: {known}"
     with pytest.raises(UserError, match=r"^params\.yaml: synthesize\.gate\.near_copy\.quantile should be .*, got 2$"):
         gate.judge(measures, reference, {"near_copy": {"quantile": 2}})
     with pytest.raises(UserError) as caught:

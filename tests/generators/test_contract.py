@@ -208,7 +208,7 @@ def test_large_images_need_no_more_weights_than_memory_has_room_for(name: str) -
 def test_an_unknown_name_is_one_clear_line() -> None:
     with pytest.raises(UserError) as caught:
         generators.create("vea", {}, SHAPES[0], NUM_CLASSES, 0)
-    assert str(caught.value) == f"unknown generator 'vea'; did you mean 'vae'?; known: {', '.join(KINDS)}"
+    assert str(caught.value) == f"unknown generator 'vea'; did you mean 'vae'? Known: {', '.join(KINDS)}"
 
 
 @every_kind

@@ -17,7 +17,7 @@ WHERE = "params.yaml: synthesize.sampling"
 @pytest.mark.parametrize(
     ("options", "lines"),
     [
-        ({"vea": {}}, [f"{WHERE}.vea: unknown generator 'vea'; did you mean 'vae'?; known: flow, gan, vae"]),
+        ({"vea": {}}, [f"{WHERE}.vea: unknown generator 'vea'; did you mean 'vae'? Known: flow, gan, vae"]),
         ({"vae": {"temperature": 0}}, [f"{WHERE}.vae.temperature should be greater than 0, got 0"]),
         ({"flow": {"solver": "rk4"}}, [f"{WHERE}.flow.solver should be 'euler' or 'heun', got 'rk4'"]),
         (

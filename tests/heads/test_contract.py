@@ -54,5 +54,5 @@ def test_wrong_options_are_a_clear_line_each(name: str) -> None:
 
 
 def test_an_unknown_name_is_one_clear_line() -> None:
-    with pytest.raises(UserError, match=r"^unknown head 'cosin'; did you mean 'cosine'\?; known: cosine, linear, mlp$"):
+    with pytest.raises(UserError, match=r"^unknown head 'cosin'; did you mean 'cosine'\? Known: cosine, linear, mlp$"):
         heads.create("cosin", {}, 7, 5)

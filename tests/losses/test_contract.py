@@ -16,6 +16,7 @@ from tests.losses.examples import LABELS, LOGITS, made, value
 from tests.tiny import ROOT, settings
 
 KINDS = registry.names("pipeline.losses")
+UNKNOWN = f"unknown loss 'focall'; did you mean 'focal'? Known: {', '.join(KINDS)}"
 every_kind = pytest.mark.parametrize("name", KINDS)
 every_moment = pytest.mark.parametrize("progress", [0.0, 0.9])
 
@@ -142,11 +143,11 @@ def test_params_yaml_shows_every_option_with_its_default(name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"loss": "focall"}, f"unknown loss 'focall'; did you mean 'focal'?; known: {', '.join(KINDS)}"),
+        ({"loss": "focall"}, f"train_classifier.loss: {UNKNOWN}"),
+        ({"losses": {"focall": {}}}, f"params.yaml: train_classifier.losses.focall: {UNKNOWN}"),
         (
-            {"losses": {"focall": {}}},
-            "params.yaml: train_classifier.losses.focall: unknown loss 'focall'; did you mean 'focal'?; "
-            f"known: {', '.join(KINDS)}",
+            {"recipe": {"label_smoothing": {"focall": 0.1}}},
+            f"train_classifier.recipe.label_smoothing.focall: {UNKNOWN}",
         ),
         (
             {"losses": {"focal": {"gamma": -1.0}}},

@@ -58,7 +58,7 @@ def test_shares_are_normalised_and_ordered() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"cat": 1, "dgo": 1, "owl": 1}, "x: unknown class 'dgo'; did you mean 'dog'?; known: cat, dog, owl"),
+        ({"cat": 1, "dgo": 1, "owl": 1}, "x: unknown class 'dgo'; did you mean 'dog'? Known: cat, dog, owl"),
         ({"cat": 1}, "x: says nothing of 'dog', 'owl'; give every class a share, 0 or more"),
         ({"cat": 0, "dog": 0, "owl": 0}, "x: at least one share must be above 0, got {'cat': 0, 'dog': 0, 'owl': 0}"),
     ],

@@ -170,7 +170,7 @@ def test_what_the_labels_do_not_survive_is_refused(changes: dict[str, Any], told
     [
         (
             {"per_class": {"owls": {"crop": 0.1}}},
-            r"augment\.per_class: unknown class 'owls'; did you mean 'owl'\?; known: cat, größe M, owl, all there$",
+            r"augment\.per_class: unknown class 'owls'; did you mean 'owl'\? Known: cat, größe M, owl, all there$",
         ),
         ({"policy": {"extra": [{"name": "Normalize"}]}}, r"Normalize makes 12x12x3 float32 of 12x12x3 uint8; "),
         (

@@ -152,7 +152,10 @@ def test_a_baseline_that_has_not_run_is_named(chain: Chain) -> None:
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"trunk": "balanced_sotfmax"}, "unknown loss 'balanced_sotfmax'; did you mean 'balanced_softmax'?; known: "),
+        (
+            {"trunk": "balanced_sotfmax"},
+            "params.yaml: complete_features.trunk: unknown loss 'balanced_sotfmax'; did you mean 'balanced_softmax'? ",
+        ),
         ({"few_up_to": 20}, "params.yaml: complete_features.many_above must be at least few_up_to, 20, got 14"),
         ({"target": 0}, "params.yaml: complete_features.target should be greater than 0, got 0"),
         ({"head": {"decay": 0}}, "params.yaml: complete_features.head.decay should be greater than 0, got 0"),
@@ -162,7 +165,7 @@ def test_a_baseline_that_has_not_run_is_named(chain: Chain) -> None:
         ),
         (
             {"name": "diffuson"},
-            "params.yaml: complete_features.methods: unknown method 'diffuson'; did you mean 'diffusion'?; known: ",
+            "params.yaml: complete_features.methods: unknown method 'diffuson'; did you mean 'diffusion'? Known: ",
         ),
     ],
 )

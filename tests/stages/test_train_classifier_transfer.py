@@ -135,7 +135,7 @@ def test_a_wrong_value_is_one_clear_line(changes: dict[str, Any], line: str) -> 
 
 def test_what_cannot_be_transferred_is_one_clear_line_that_says_what_can(tmp_path: Path, chain: Chain) -> None:
     with pytest.raises(
-        UserError, match=r"train_classifier\.structure\.wdth: unknown key; did you mean 'width'\?; resnet has"
+        UserError, match=r"train_classifier\.structure\.wdth: unknown key; did you mean 'width'\? resnet has"
     ):
         chain.train_classifier("arm", chain.train, structure={"wdth": 8})
     with pytest.raises(

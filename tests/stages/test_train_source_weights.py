@@ -115,7 +115,7 @@ def test_simclr_brings_images_of_a_class_together_that_nobody_told_it(chain: Cha
     [
         (
             {"task": "simcler"},
-            "train_source.task: unknown task 'simcler'; did you mean 'simclr'?; known: supervised, none, ",
+            "train_source.task: unknown task 'simcler'; did you mean 'simclr'? Known: supervised, none, ",
         ),
         (
             {"images": "real/train"},

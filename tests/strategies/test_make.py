@@ -36,7 +36,7 @@ def test_an_unknown_class_is_told_with_its_near_match() -> None:
 
 
 def test_an_unknown_strategy_is_told() -> None:
-    with pytest.raises(UserError, match=r"^unknown strategy 'cuont'; did you mean 'count'\?; known: count, gain$"):
+    with pytest.raises(UserError, match=r"^unknown strategy 'cuont'; did you mean 'count'\? Known: count, gain$"):
         strategies.make("cuont", {}, NAMES, SITUATION, LIMITS, {})
 
 

@@ -7,7 +7,7 @@ from scipy import stats
 from pipeline.errors import UserError
 from pipeline.metrics.bias.histogram import Counts
 from pipeline.metrics.bias.significance import holm
-from pipeline.params import did_you_mean
+from pipeline.params import unknown
 
 Floats = npt.NDArray[np.float64]
 
@@ -20,7 +20,7 @@ def shares_of(reference: dict[str, float], names: tuple[str, ...], where: str) -
     """
     for name in reference:
         if name not in names:
-            raise UserError(f"{where}: unknown class {name!r}{did_you_mean(name, names)}; known: {', '.join(names)}")
+            raise UserError(f"{where}: {unknown('class', name, names)}")
     missing = [name for name in names if name not in reference]
     if missing:
         raise UserError(
