@@ -9,13 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.metrics.arms import ARMS
 from pipeline.report import evidence
 from pipeline.report import format as form
 from pipeline.report.arms import KEYS, MANY_CLASSES, ClassRow, Figure, baseline_gains, class_rows, compared, figure
 from pipeline.report.inputs import read_json
+from pipeline.report.phrases import filled
 
-CLASS, ARM = 34, 21  # columns of a class with its counts, and of an arm whose figure and interval stand on one line
+LAYOUTS = ((True, True), (False, True), (False, False))  # interval beside its figure or below, names cut or on lines
+UNBOUNDED = 10_000
 SMALLEST, EXTREMES = 10, 5
 APART = {"feature_completed": "Feature-space completion"}
 COLOURS = {"ship": "green", "hold": "yellow"}
@@ -49,13 +50,16 @@ def run(
 def show(console: Console, metrics: dict[str, Any], rows: Sequence[ClassRow], report: Path) -> None:
     """Prints the table and the verdict, as wide as the console is."""
     chosen = choose(rows)
-    wide = console.width >= CLASS + sum(max(ARM, len(title) + 3) for title in compared(metrics).values())
-    console.print(_table(chosen, metrics, rows, wide))
+    tables = [_table(chosen, metrics, rows, wide, one_line) for wide, one_line in LAYOUTS]
+    room = console.options.update_width(UNBOUNDED)
+    fitting = (table for table in tables if console.measure(table, options=room).maximum <= console.width)
+    console.print(next(fitting, tables[-1]))
     for note in _notes(chosen, rows, metrics):
-        console.print(Text(note, style="dim"))
+        console.print(Text(filled(note, console.width), style="dim"), soft_wrap=True)
     verdict = str(metrics["verdict"])
-    sentence = Text(verdict.upper(), style=f"bold {COLOURS.get(verdict, '')}")
-    console.print(Text.assemble("\n", sentence, ": ", metrics["reason"]))
+    sentence = Text(filled(f"{verdict.upper()}: {metrics['reason']}", console.width))
+    sentence.stylize(f"bold {COLOURS.get(verdict, '')}", 0, len(verdict))
+    console.print(Text("\n"), sentence, sep="", soft_wrap=True)
     console.print(Text(f"Report: {report}" + ("" if report.exists() else " (not made yet)")), soft_wrap=True)
 
 
@@ -69,7 +73,9 @@ def choose(rows: Sequence[ClassRow]) -> list[ClassRow]:
     return sorted((row for row in rows if row.name in names), key=lambda row: -row.real)
 
 
-def _table(chosen: Sequence[ClassRow], metrics: dict[str, Any], rows: Sequence[ClassRow], wide: bool) -> Table:
+def _table(
+    chosen: Sequence[ClassRow], metrics: dict[str, Any], rows: Sequence[ClassRow], wide: bool, one_line: bool
+) -> Table:
     table = Table(
         title="Recall on real test images in %, with 95 % intervals",
         title_justify="left",
@@ -79,7 +85,6 @@ def _table(chosen: Sequence[ClassRow], metrics: dict[str, Any], rows: Sequence[C
         padding=(0, 1 if wide else 0, 0, 1),
     )
     arms = compared(metrics)
-    one_line = wide or len(arms) <= len(ARMS)  # more arms take the room of the names
     table.add_column("class", overflow="ellipsis", no_wrap=one_line, min_width=5, max_width=24 if wide else 14)
     for title in ("real", "added"):
         table.add_column(title, justify="right", no_wrap=True)
