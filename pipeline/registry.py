@@ -9,7 +9,7 @@ from pydantic import AfterValidator, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from pipeline.errors import UserError
-from pipeline.params import UNKNOWN, unknown, validate
+from pipeline.params import UNKNOWN, build, unknown, validate
 
 
 def names(package: str) -> tuple[str, ...]:
@@ -32,6 +32,19 @@ def get(package: str, name: str) -> ModuleType:
     if name not in names(package):
         raise UserError(unknown(importlib.import_module(package).KIND, name, names(package)))
     return importlib.import_module(f"{package}.{name}")
+
+
+def chosen(package: str, name: str, options: dict[str, Any], where: str) -> tuple[ModuleType, Any]:
+    """One plug-in and its `Params`, made of its options.
+
+    Args:
+        where: what the options of all plug-ins stand under, such as "params.yaml: train_source.backbones".
+
+    Raises:
+        UserError: there is none of that name, or its options are wrong.
+    """
+    module = get(package, name)
+    return module, build(module.Params, options, f"{where}.{name}")
 
 
 def check_options(package: str, name: str, options: dict[str, dict[str, Any]], where: str) -> None:

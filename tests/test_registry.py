@@ -39,6 +39,13 @@ def test_an_unknown_name_is_told_with_what_is_known(package: str) -> None:
         registry.get(package, "_shared")
 
 
+def test_a_plug_in_is_chosen_with_its_options(package: str) -> None:
+    module, params = registry.chosen(package, "vae", {"size": 3}, "train.plants")
+    assert (module.__name__, params) == ("plants.vae", module.Params(size=3))
+    with pytest.raises(UserError, match=r"^train\.plants\.vae\.sise: unknown key; did you mean 'size'"):
+        registry.chosen(package, "vae", {"size": 3, "sise": 3}, "train.plants")
+
+
 def test_options_of_all_named_plug_ins_are_checked(package: str) -> None:
     registry.check_options(package, "vae", {"vae": {"size": 1}, "flow": {"size": 2}}, "x")
     with pytest.raises(UserError) as caught:

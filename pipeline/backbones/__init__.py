@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import heads, registry
-from pipeline.params import build as build_params
+from pipeline.seeds import seeded
 
 KIND = "backbone"
 
@@ -75,10 +75,8 @@ def create(
     Raises:
         UserError: unknown name or wrong options.
     """
-    module = registry.get(__name__, name)
-    params = build_params(module.Params, options, f"params.yaml: train_source.backbones.{name}")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    module, params = registry.chosen(__name__, name, options, "params.yaml: train_source.backbones")
+    with seeded(seed):
         trunk: Trunk = module.build(params, in_channels)
         network = Network(trunk, heads.create(head, head_options or {}, trunk.num_features, num_classes))
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from torch import Tensor
 
 from pipeline import registry
-from pipeline.params import build as build_params
 
 KIND = "method"
 
@@ -51,8 +50,7 @@ def complete(
     Raises:
         UserError: no such method, or wrong options.
     """
-    module = registry.get(__name__, name)
-    params = build_params(module.Params, options[name], f"params.yaml: complete_features.methods.{name}")
+    module, params = registry.chosen(__name__, name, options.get(name, {}), "params.yaml: complete_features.methods")
     drawn: Tensor = module.draw(known, wanted, seed, params)
     if not (known.features < 0).any():
         drawn = drawn.clamp(min=0)  # what comes out of a ReLU is never negative

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pipeline.feature_completion import Ints, Known
 from pipeline.params import section
-from pipeline.seeds import derive
+from pipeline.seeds import derive, seeded
 from pipeline.training.batches import class_balanced_probs
 
 
@@ -73,8 +73,7 @@ def draw(known: Known, wanted: Ints, seed: int, params: Params) -> Tensor:
 
 def train(features: Tensor, labels: Ints, num_classes: int, seed: int, params: Params) -> Velocity:
     """A model of standardised features [N, D]; equal seeds give equal weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "weights"))
+    with seeded(derive(seed, "weights")):
         model = Velocity(features.shape[1], num_classes, params.width)
     rng = torch.Generator().manual_seed(derive(seed, "training"))
     chances = torch.from_numpy(class_balanced_probs(labels, params.class_balance))

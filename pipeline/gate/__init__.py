@@ -16,7 +16,6 @@ import pandas as pd
 from pipeline import registry
 from pipeline.gate._nearest import Pictures
 from pipeline.gate._reference import Measures, Reference
-from pipeline.params import build as build_params
 
 KIND = "check"
 LEFT_OUT = 250  # real images of a class and fold by which is told what the gate lets through of real ones
@@ -56,7 +55,6 @@ def real_pass(reference: Reference, checks: dict[str, dict[str, Any]]) -> pd.Dat
 
 
 def _passed(name: str, options: dict[str, Any], measures: Measures, reference: Reference) -> npt.NDArray[np.bool_]:
-    module = registry.get(__name__, name)
-    params = build_params(module.Params, options, f"params.yaml: synthesize.gate.{name}")
+    module, params = registry.chosen(__name__, name, options, "params.yaml: synthesize.gate")
     passed: npt.NDArray[np.bool_] = module.passes(measures, reference, params)
     return passed

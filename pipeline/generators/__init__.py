@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pipeline import registry
 from pipeline.errors import UserError
 from pipeline.params import build as build_params
+from pipeline.seeds import seeded
 
 KIND = "generator"
 MICRO_BATCH = 64
@@ -82,10 +83,8 @@ def create(
     Raises:
         UserError: unknown name, wrong options, or an image shape that the generator cannot make.
     """
-    module = registry.get(__name__, name)
-    params = build_params(module.Params, options, f"params.yaml: train_generator.generators.{name}")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    module, params = registry.chosen(__name__, name, options, "params.yaml: train_generator.generators")
+    with seeded(seed):
         generator: Generator = module.build(params, image_shape, num_classes)
     generator.name = name
     return generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

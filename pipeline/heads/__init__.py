@@ -12,7 +12,6 @@ from typing import Any
 from torch import nn
 
 from pipeline import registry
-from pipeline.params import build as build_params
 
 KIND = "head"
 
@@ -23,7 +22,6 @@ def create(name: str, options: dict[str, Any], num_features: int, num_classes: i
     Raises:
         UserError: unknown name or wrong options.
     """
-    module = registry.get(__name__, name)
-    params = build_params(module.Params, options, f"params.yaml: train_source.heads.{name}")
+    module, params = registry.chosen(__name__, name, options, "params.yaml: train_source.heads")
     layers: list[nn.Module] = module.build(params, num_features, num_classes)
     return layers

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import registry
-from pipeline.params import build as build_params
+from pipeline.seeds import seeded
 
 KIND = "loss"
 ABSENT = 1e-12  # what is said to be there of a class that has no image
@@ -76,10 +76,8 @@ def create(name: str, options: dict[str, Any], facts: Facts, seed: int = 0) -> L
     Raises:
         UserError: there is none, or its options are wrong.
     """
-    module = registry.get(__name__, name)
-    params = build_params(module.Params, options, f"params.yaml: train_classifier.losses.{name}")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    module, params = registry.chosen(__name__, name, options, "params.yaml: train_classifier.losses")
+    with seeded(seed):
         loss: Loss = module.build(params, facts)
     return loss
 

@@ -9,11 +9,10 @@ A source task has
 
 from typing import Any
 
-import torch
 from torch import nn
 
 from pipeline import registry
-from pipeline.params import build as build_params
+from pipeline.seeds import seeded
 
 KIND = "source task"
 
@@ -24,9 +23,7 @@ def create(name: str, options: dict[str, Any], num_features: int, seed: int) -> 
     Raises:
         UserError: unknown name or wrong options.
     """
-    module = registry.get(__name__, name)
-    params = build_params(module.Params, options, f"params.yaml: train_source.source_tasks.{name}")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    module, params = registry.chosen(__name__, name, options, "params.yaml: train_source.source_tasks")
+    with seeded(seed):
         criterion: nn.Module = module.build(params, num_features)
     return criterion, module.VIEWS

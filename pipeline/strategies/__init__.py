@@ -16,7 +16,6 @@ from pydantic import Field
 from pipeline import registry
 from pipeline.errors import UserError
 from pipeline.metrics.bias.learning_curve import Curves
-from pipeline.params import build as build_params
 from pipeline.params import did_you_mean, section
 from pipeline.plan import ClassPlan
 
@@ -100,8 +99,7 @@ def make(
     Raises:
         UserError: no such strategy, or wrong options.
     """
-    module = registry.get(__name__, name)
-    params = build_params(module.Params, options[name], f"params.yaml: analyze_bias.strategies.{name}")
+    module, params = registry.chosen(__name__, name, options.get(name, {}), "params.yaml: analyze_bias.strategies")
     augment, synthesize = module.plan(situation, limits, params)
     plan = {}
     for label, class_name in enumerate(names):

@@ -13,7 +13,7 @@ from pipeline import losses
 from pipeline.backbones import Network
 from pipeline.dataset import Dataset, PixelStore
 from pipeline.losses import Facts
-from pipeline.seeds import derive
+from pipeline.seeds import derive, seeded
 from pipeline.training.batches import Batch, class_balanced_probs, concatenate, epoch_rows, gather, weighted_rows
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.classifier_task import ClassifierTask, HeadTask, TrainingData, TunedTask
@@ -74,8 +74,7 @@ def retrain_head(network: Network, data: TrainingData, recipe: Recipe, seed: int
     schedule = replace(recipe.schedule, steps=how.steps, lr=how.lr)  # type: ignore[type-var]
     values = {"schedule": schedule, "class_balance": how.class_balance, "mixing": Mixing()}
     alone: Recipe = replace(recipe, **values)  # type: ignore[type-var]
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         head.reset_parameters()
     facts = Facts(head.in_features, head.out_features, recipe.label_smoothing.get("cross_entropy", 0.0))
     task = HeadTask(network, losses.create("cross_entropy", {}, facts), data, alone, seed)

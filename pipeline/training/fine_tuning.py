@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.backbones import Network
 from pipeline.params import section
-from pipeline.seeds import derive
+from pipeline.seeds import derive, seeded
 from pipeline.training import affine
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -64,8 +64,7 @@ class Tuner(nn.Module):
         for number, name in enumerate(self._anchored):
             self.register_buffer(f"anchor_{number}", network.get_parameter(name).detach().clone(), persistent=False)
         if how.affine_rank is not None and not frozen:
-            with torch.random.fork_rng():
-                torch.manual_seed(derive(seed, "affine"))
+            with seeded(derive(seed, "affine")):
                 affine.attach(network, frozenset(own) & self._depth.keys(), how.affine_rank)
 
     def groups(self, network: Network) -> list[dict[str, Any]]:
