@@ -1,7 +1,6 @@
 """Trains the generator on real and augmented training images, and on the source domain if its classes are the same."""
 
 import csv
-import hashlib
 import io
 import shutil
 from functools import partial
@@ -11,9 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
-from safetensors import SafetensorError
 from safetensors.numpy import save_file
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline import generators, registry
@@ -30,6 +27,7 @@ from pipeline.training.device import launch, make_fabric, num_devices
 from pipeline.training.generative import Work
 from pipeline.training.loop import Point
 from pipeline.training.schedule import Schedule
+from pipeline.training.weights_file import read_weights
 from pipeline.transforms.policy import Policy
 
 CODE = ("dataset", "generators", "images.py", "seeds.py", "training", "transforms")  # that a checkpoint is of
@@ -141,20 +139,13 @@ def write_sheet(path: Path, num_classes: int, model: nn.Module) -> None:
 
 def _start(given: Start, name: str, options: dict[str, Any], data: Dataset) -> dict[str, Tensor]:
     """The weights that fit the generator to be trained by name and shape."""
-    place = f"params.yaml: train_generator.start.weights: {given.weights}"
-    try:
-        content = given.weights.read_bytes()
-        weights = load_file(given.weights)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{place}: holds no weights ({error})") from None
-    found = hashlib.sha256(content).hexdigest()
-    if found != given.sha256:
-        raise UserError(f"{place}: its sha256 is {found}, not {given.sha256} as train_generator.start.sha256 says")
+    where = "params.yaml: train_generator.start.weights"
+    weights = read_weights(given.weights, given.sha256, where, "train_generator.start.sha256")
     own = generators.create(name, options, data.image_shape, data.num_classes, seed=0).state_dict()
     fitting = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
     log(f"train_generator: starts from {len(fitting)} of {len(own)} weights of {given.weights}")
     if not fitting:
-        raise UserError(f"{place}: none of its {len(weights)} weights fits this generator")
+        raise UserError(f"{where}: {given.weights}: none of its {len(weights)} weights fits this generator")
     return fitting
 
 

@@ -3,26 +3,21 @@
 The names of torchvision's ResNets and Inception are timm's too; those of its transformers and ConvNeXts are not.
 """
 
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline import torchvision_ops
 from pipeline.backbones import Network
 from pipeline.errors import UserError
 from pipeline.training.transfer import Report, fitted
+from pipeline.training.weights_file import read_weights
 
 WHERE = "params.yaml: train_source.weights"
 TIMM = "timm:"
-WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net")  # what checkpoints keep the weights under
 PREFIXES = ("module.", "model.", "net.", "_orig_mod.")  # what wrappers of a network put before each name
 HEADS = ("AuxLogits", "classifier", "fc", "head", "heads", "linear")  # what a network of other classes ends in
 LEAST = 0.9  # share of the trunk that must be in the file, and of the file, but for its head, in the trunk
@@ -38,8 +33,10 @@ def load_published(network: Network, given: str, sha256: str | None) -> Report:
     Raises:
         UserError: there is no such file or name, its sha256 is another, or it is of another network.
     """
-    weights = _fetch(given.removeprefix(TIMM)) if given.startswith(TIMM) else _read(Path(given), sha256)
-    weights = _bare(weights)
+    if given.startswith(TIMM):
+        weights = _bare(_fetch(given.removeprefix(TIMM)))
+    else:
+        weights = _bare(read_weights(Path(given), sha256, WHERE, "train_source.weights_sha256"))
     convert = getattr(network.trunk, "convert", None)
     named = _named(network, convert(weights) if convert else weights)
     report: Report = {"taken": [], "adapted": [], "fresh": []}
@@ -54,37 +51,6 @@ def load_published(network: Network, given: str, sha256: str | None) -> Report:
     _check_share(network, report, weights, given)
     network.load_state_dict(state)
     return report
-
-
-def _read(path: Path, sha256: str | None) -> dict[str, Tensor]:
-    place = f"{WHERE}: {path}"
-    try:
-        if sha256 is not None and (found := hashlib.sha256(path.read_bytes()).hexdigest()) != sha256:
-            raise UserError(f"{place}: its sha256 is {found}, not {sha256} as train_source.weights_sha256 says")
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"{place}: can't be read ({error.strerror or error})") from None
-    except SafetensorError as error:
-        raise UserError(f"{place}: is no safetensors file ({error})") from None
-    except (RuntimeError, ValueError, KeyError, EOFError, AttributeError, UnpicklingError) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{place}: is no file of weights alone ({said}); code in a file is never run") from None
-    return _tensors(content, place)
-
-
-def _tensors(content: Any, place: str) -> dict[str, Tensor]:
-    """The weights in what a file held, whatever they are wrapped in."""
-    while isinstance(content, Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
-        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            break
-        content = inner
-    tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)} if content else {}
-    if not tensors:
-        raise UserError(f"{place}: holds no weights; expected names and tensors, in a {' or '.join(WRAPPERS)} or bare")
-    return tensors
 
 
 def _fetch(name: str) -> dict[str, Tensor]:

@@ -141,7 +141,7 @@ def test_it_starts_from_weights_that_are_those_of_the_params(chain: Chain) -> No
     assert chain.json("again")["started_from"] == len(before)
     with pytest.raises(UserError, match=r"its sha256 is [0-9a-f]{64}, not 0{64} as train_generator.start.sha256 says"):
         chain.train_generator("other", start=start | {"sha256": "0" * 64})
-    with pytest.raises(UserError, match=r"none.safetensors: holds no weights"):
+    with pytest.raises(UserError, match=r"none\.safetensors: can't be read \(No such file"):
         chain.train_generator("none", start=start | {"weights": str(chain.root / "none.safetensors")})
 
 
