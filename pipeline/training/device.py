@@ -1,9 +1,12 @@
 """Where tensors live, in which precision and by how many processes and threads they are computed with."""
 
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
@@ -74,17 +77,25 @@ def launch(fabric: "Fabric", function: Callable[["Fabric"], T]) -> T:
     Raises:
         UserError: as `function` does, whichever process it runs in.
     """
-    result: T | UserError = fabric.launch(partial(_caught, function))
+    if fabric.world_size == 1:
+        return function(fabric)
+    with TemporaryDirectory() as folder:
+        told = Path(folder) / "result"
+        fabric.launch(partial(_tell, function, told))
+        result: T | UserError = pickle.loads(told.read_bytes())  # noqa: S301 - written by our own process just now
     if isinstance(result, UserError):
         raise result
     return result
 
 
-def _caught(function: Callable[["Fabric"], T], fabric: "Fabric") -> T | UserError:
+def _tell(function: Callable[["Fabric"], T], told: Path, fabric: "Fabric") -> None:
+    """Leaves the result in a file: through Fabric's pipe, read only once all have ended, a large one never gets."""
     try:
-        return function(fabric)
+        result: T | UserError = function(fabric)
     except UserError as error:
-        return error
+        result = error
+    if fabric.is_global_zero:
+        told.write_bytes(pickle.dumps(result))
 
 
 def has_bf16(where: torch.device) -> bool:

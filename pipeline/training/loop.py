@@ -183,9 +183,11 @@ class _Run:
         if self.fabric.world_size == 1:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        flat = nn.utils.parameters_to_vector(gradients)
-        mean = self.fabric.all_reduce(flat, reduce_op="mean")
-        nn.utils.vector_to_parameters(mean, gradients)  # type: ignore[arg-type]
+        sizes = [gradient.numel() for gradient in gradients]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])  # a copy: channels may come last in memory
+        mean: Tensor = self.fabric.all_reduce(flat, reduce_op="mean")  # type: ignore[assignment]
+        for gradient, part in zip(gradients, torch.split(mean, sizes), strict=True):
+            gradient.copy_(part.view_as(gradient))
 
     def note(self, step: int) -> None:
         """Adds a point to the curve.

@@ -19,11 +19,17 @@ LABELS = np.arange(16) % 3
 
 
 class Rivals(nn.Module):
-    """Two players over their own weights, without random numbers or statistics over a batch."""
+    """Two players over their own weights, without random numbers or statistics over a batch, channels last."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.one, self.other = (nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Tanh(), nn.Linear(8, 3)) for _ in "ab")
+        self.one, self.other = (
+            nn.Sequential(
+                nn.Conv2d(1, 3, 3, 2, 1), nn.Conv2d(3, 2, 3, padding=1), nn.Flatten(), nn.Tanh(), nn.Linear(32, 3)
+            )
+            for _ in "ab"
+        )
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def players(self) -> dict[str, list[nn.Parameter]]:
         return {"one": list(self.one.parameters()), "other": list(self.other.parameters())}
