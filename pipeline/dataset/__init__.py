@@ -2,6 +2,7 @@
 
 from pipeline.dataset.cache import PixelStore
 from pipeline.dataset.columns import Codes, Records, read_codes, read_rows
+from pipeline.dataset.groups import group_names, group_numbers
 from pipeline.dataset.reader import Dataset
 from pipeline.dataset.schema import Row, make_row
 from pipeline.dataset.stream import shuffled
@@ -14,6 +15,8 @@ __all__ = [
     "Records",
     "Row",
     "ShardWriter",
+    "group_names",
+    "group_numbers",
     "make_row",
     "read_codes",
     "read_rows",

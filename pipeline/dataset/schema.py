@@ -45,7 +45,8 @@ class Row:
         weight: weight of the row in the classifier's loss.
         quality: how near the image is to its class, 1 (best) to 0; real images have none.
         source_width, source_height: pixels of a real image before it was brought to `width` x `height`.
-        group: what a real image must not be parted from by a split (patient, camera, series), if the source says so.
+        group: what a real image must not be parted from by a split (patient, camera, series), if the source says so;
+            an augmented image has its parent's, a synthetic one that which it was drawn for.
     """
 
     image: bytes
@@ -77,6 +78,7 @@ def make_row(
     seed: int | None = None,
     weight: float = 1.0,
     quality: float | None = None,
+    group: str | None = None,
 ) -> Row:
     """Encodes `pixels` and fills in what follows from them."""
     image = encode_png(pixels)
@@ -94,6 +96,7 @@ def make_row(
         quality=quality,
         width=pixels.shape[1],
         height=pixels.shape[0],
+        group=group,
     )
 
 

@@ -4,12 +4,12 @@ A generator module has
     Params: what it is and how it learns, under train_generator.generators.NAME of params.yaml;
     Sampling: how images are drawn from it, under synthesize.sampling.NAME: to draw otherwise trains nothing anew. Its
         defaults draw from what was learned as it is;
-    build(params, image_shape, num_classes) -> Generator.
+    build(params, image_shape, num_classes, num_attributes) -> Generator.
 A generator trains in the common loop (`players`, `loss`, `optimiser`) and then makes images, image i from `labels[i]`,
-`seeds[i]` and the sampling's options alone, whatever else is in the batch.
+`seeds[i]`, `attributes[i]` and the sampling's options alone, whatever else is in the batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,6 +35,7 @@ class Batch(Protocol):
     images: Tensor
     labels: Tensor
     domains: Tensor
+    attributes: Tensor | None
 
 
 class Generator(nn.Module):
@@ -42,9 +43,11 @@ class Generator(nn.Module):
 
     Attributes:
         judged_by: the player whose loss on unseen images says how good the generator is, if there is one.
+        attributes: names of the attribute's values 1, 2, … that it is told beside the class.
     """
 
     name = ""
+    attributes: tuple[str, ...] = ()
     judged_by: str | None = None
 
     def players(self) -> dict[str, list[nn.Parameter]]:
@@ -66,27 +69,42 @@ class Generator(nn.Module):
     def remember(self, images: Tensor, label: int) -> None:
         """Takes what it wants to keep of a class's source-domain images, float [N, C, H, W], once after training."""
 
-    def sample(self, labels: npt.NDArray[np.int64], seeds: npt.NDArray[np.int64], sampling: Any = None) -> Tensor:
+    def sample(
+        self,
+        labels: npt.NDArray[np.int64],
+        seeds: npt.NDArray[np.int64],
+        sampling: Any = None,
+        attributes: npt.NDArray[np.int64] | None = None,
+    ) -> Tensor:
         """Images float [N, C, H, W] in [-1, 1].
 
         Args:
             sampling: of the module's class `Sampling`; None draws from what was learned as it is.
+            attributes: value of the attribute, 0 for none given; None gives none to any.
         """
         raise TypeError(f"{type(self).__name__} cannot sample")
 
 
 def create(
-    name: str, options: dict[str, Any], image_shape: tuple[int, int, int], num_classes: int, seed: int
+    name: str,
+    options: dict[str, Any],
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    seed: int,
+    attributes: Sequence[str] = (),
 ) -> Generator:
     """A freshly initialised generator; equal seeds give equal weights.
+
+    Args:
+        attributes: names of the values of the attribute that it is told beside the class.
 
     Raises:
         UserError: unknown name, wrong options, or an image shape that the generator cannot make.
     """
     module, params = registry.chosen(__name__, name, options, "params.yaml: train_generator.generators")
     with seeded(seed):
-        generator: Generator = module.build(params, image_shape, num_classes)
-    generator.name = name
+        generator: Generator = module.build(params, image_shape, num_classes, len(attributes))
+    generator.name, generator.attributes = name, tuple(attributes)
     return generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
@@ -143,6 +161,12 @@ def blend(domains: nn.Embedding, style: Tensor) -> Tensor:
     """Embedding of the domain of each image, [N, D]; style 0 is the target, 1 the source, between them a mixture."""
     target, source = domains.weight
     return torch.lerp(target, source, style[:, None].to(target.dtype))
+
+
+def told(labels: npt.NDArray[np.int64], attributes: npt.NDArray[np.int64] | None, device: torch.device) -> list[Tensor]:
+    """Labels and values of the attribute as tensors, each int64 [N]; value 0 where none is given."""
+    values = np.zeros_like(labels) if attributes is None else attributes
+    return [torch.from_numpy(numbers).to(device) for numbers in (labels, values)]
 
 
 def noise(seeds: npt.NDArray[np.int64], size: int) -> Tensor:

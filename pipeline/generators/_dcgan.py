@@ -1,7 +1,7 @@
 """The two networks of a conditional DCGAN (Radford et al. 2016).
 
 The discriminator judges by projection (Miyato & Koyama 2018) and has no batch normalisation, which gradient penalties
-and spectral normalisation do without. Both are told the class and the domain.
+and spectral normalisation do without. Both are told the class, the attribute if there is one, and the domain.
 """
 
 import math
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from pipeline.generators import NUM_DOMAINS, blend
+from pipeline.generators._classes import Classes
 
 EMBEDDING = 32
 FEATURES = 256
@@ -26,10 +27,17 @@ class Painter(nn.Module):
     """
 
     def __init__(
-        self, noise_dim: int, channels: int, sizes: list[tuple[int, int]], width: int, num_classes: int
+        self,
+        noise_dim: int,
+        channels: int,
+        sizes: list[tuple[int, int]],
+        width: int,
+        num_classes: int,
+        num_attributes: int,
     ) -> None:
         super().__init__()
-        self.classes, self.domains = nn.Embedding(num_classes, EMBEDDING), nn.Embedding(NUM_DOMAINS, EMBEDDING)
+        self.classes = Classes(num_classes, num_attributes, EMBEDDING)
+        self.domains = nn.Embedding(NUM_DOMAINS, EMBEDDING)
         wide = widths(width, len(sizes))
         bottom = (wide[-1], *sizes[-1])
         self.first = nn.Sequential(
@@ -45,13 +53,14 @@ class Painter(nn.Module):
             ]
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, 1, 1), nn.Tanh())
 
-    def forward(self, z: Tensor, labels: Tensor, style: Tensor) -> Tensor:
+    def forward(self, z: Tensor, labels: Tensor, style: Tensor, attributes: Tensor | None = None) -> Tensor:
         """Images [N, C, H, W] in [-1, 1].
 
         Args:
             style: domain of each image, float [N]: 0 the target, 1 the source, between them a mixture.
         """
-        out: Tensor = self.layers(self.first(torch.cat([z, self.classes(labels), blend(self.domains, style)], dim=1)))
+        condition = [self.classes(labels, attributes), blend(self.domains, style)]
+        out: Tensor = self.layers(self.first(torch.cat([z, *condition], dim=1)))
         return out
 
 
@@ -59,7 +68,13 @@ class Critic(nn.Module):
     """The discriminator: image, class and domain to a logit; higher is more real."""
 
     def __init__(
-        self, channels: int, sizes: list[tuple[int, int]], width: int, num_classes: int, spectral: bool
+        self,
+        channels: int,
+        sizes: list[tuple[int, int]],
+        width: int,
+        num_classes: int,
+        num_attributes: int,
+        spectral: bool,
     ) -> None:
         super().__init__()
         wide = widths(width, len(sizes))
@@ -69,18 +84,20 @@ class Critic(nn.Module):
         flat = wide[-1] * math.prod(sizes[-1])
         self.features = nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, FEATURES), nn.LeakyReLU(SLOPE))
         self.score = nn.Linear(FEATURES, 1, bias=False)
-        self.classes, self.domains = nn.Embedding(num_classes, FEATURES), nn.Embedding(NUM_DOMAINS, FEATURES)
+        std = 1 / math.sqrt(FEATURES)
+        self.classes = Classes(num_classes, num_attributes, FEATURES, std)
+        self.domains = nn.Embedding(NUM_DOMAINS, FEATURES)
         for table in (self.classes, self.domains):
-            nn.init.normal_(table.weight, std=1 / math.sqrt(FEATURES))
+            nn.init.normal_(table.weight, std=std)
         if spectral:
             for module in list(self.modules()):
                 if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
                     spectral_norm(module)
 
-    def forward(self, images: Tensor, labels: Tensor, domains: Tensor) -> Tensor:
-        """Logits [N]: the image's score, and its features projected on what the class and the domain look for."""
+    def forward(self, images: Tensor, labels: Tensor, domains: Tensor, attributes: Tensor | None = None) -> Tensor:
+        """Logits [N]: the image's score, and its features projected on what class, attribute and domain look for."""
         features = self.features(images)
-        projection = (features * (self.classes(labels) + self.domains(domains))).sum(dim=1)
+        projection = (features * (self.classes(labels, attributes) + self.domains(domains))).sum(dim=1)
         out: Tensor = (self.score(features)[:, 0] + projection).float()
         return out
 

@@ -4,8 +4,8 @@ x_t = (1 - t) x_0 + t x_1 leads from noise x_0 ~ N(0, I) to an image x_1; the ne
     E |v(x_t, t, y, domain) - (x_1 - x_0)|^2 (Lipman et al., eq. 23 with sigma_min = 0),
 and an image is the end of the ordinary differential equation dx = v dt that starts at noise. Some labels are dropped in
 training, so that sampling can go beyond the class: v_0 + guidance (v_y - v_0) (Ho & Salimans 2022, eq. 6, whose w is
-guidance - 1). The domain tells images of the source from those of the target, so that the target's classes learn from
-both.
+guidance - 1); the attribute, if there is one, is part of y and dropped with it. The domain tells images of the source
+from those of the target, so that the target's classes learn from both.
 """
 
 import math
@@ -19,7 +19,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.generators import NUM_DOMAINS, Batch, Generator, blend, check_sides, halved, in_micro_batches, noise
+from pipeline.generators import NUM_DOMAINS, Batch, Generator, blend, check_sides, halved, in_micro_batches, noise, told
+from pipeline.generators._classes import Classes
 from pipeline.generators._unet import UNet, time_features
 from pipeline.params import section
 
@@ -62,14 +63,14 @@ class Sampling:
     source_style: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
-def build(params: Params, image_shape: tuple[int, int, int], num_classes: int) -> "Flow":
+def build(params: Params, image_shape: tuple[int, int, int], num_classes: int, num_attributes: int) -> "Flow":
     """A flow for images of any size from 8 x 8 pixels on.
 
     Raises:
         UserError: they are smaller.
     """
     check_sides("flow", image_shape)
-    return Flow(params, image_shape, num_classes)
+    return Flow(params, image_shape, num_classes, num_attributes)
 
 
 class Flow(Generator):
@@ -77,12 +78,14 @@ class Flow(Generator):
 
     judged_by = "flow"
 
-    def __init__(self, params: Params, image_shape: tuple[int, int, int], num_classes: int) -> None:
+    def __init__(
+        self, params: Params, image_shape: tuple[int, int, int], num_classes: int, num_attributes: int = 0
+    ) -> None:
         super().__init__()
         self.params, self.image_shape, self.num_classes = params, image_shape, num_classes
         size = 4 * params.width
         self.time = nn.Sequential(nn.Linear(size, size), nn.SiLU(), nn.Linear(size, size))
-        self.classes = nn.Embedding(num_classes + 1, size)  # the last one: no class told
+        self.classes = Classes(num_classes + 1, num_attributes, size)  # the last one: no class told
         self.domains = nn.Embedding(NUM_DOMAINS, size)
         self.network = UNet(image_shape[0], halved(image_shape), params.width, size, params.dropout)
 
@@ -90,7 +93,7 @@ class Flow(Generator):
         """One player."""
         return {"flow": list(self.parameters())}
 
-    def velocity(self, x: Tensor, t: Tensor, labels: Tensor, style: Tensor) -> Tensor:
+    def velocity(self, x: Tensor, t: Tensor, labels: Tensor, style: Tensor, attributes: Tensor | None = None) -> Tensor:
         """v(x_t, t, y, domain), [N, C, H, W].
 
         Args:
@@ -98,8 +101,8 @@ class Flow(Generator):
             labels: int64 [N]; `num_classes` tells no class.
             style: domain of each image, float [N]: 0 the target, 1 the source, between them a mixture.
         """
-        told = self.time(time_features(t, self.classes.embedding_dim))
-        condition = F.silu(told + self.classes(labels) + blend(self.domains, style))
+        when = self.time(time_features(t, self.classes.embedding_dim))
+        condition = F.silu(when + self.classes(labels, attributes) + blend(self.domains, style))
         out: Tensor = self.network(x, condition)
         return out
 
@@ -109,12 +112,13 @@ class Flow(Generator):
         start, t = torch.randn_like(images), self._times(len(images), images.device)
         hidden = torch.rand(len(images), device=images.device) < self.params.label_dropout
         labels = torch.where(hidden, self.num_classes, batch.labels)
+        attributes = None if batch.attributes is None else batch.attributes * ~hidden
         x_t = torch.lerp(start, images, t[:, None, None, None])
-        v = self.velocity(x_t, t, labels, style)
+        v = self.velocity(x_t, t, labels, style, attributes)
         error = squared_error(v, images - start)
         if self.params.class_balance:
             others = torch.randint_like(batch.labels, self.num_classes)
-            term = class_balancing(v, self.velocity(x_t, t, others, style), t)
+            term = class_balancing(v, self.velocity(x_t, t, others, style, attributes), t)
             error = error + self.params.class_balance * term * ~hidden
         return error.mean()
 
@@ -124,7 +128,11 @@ class Flow(Generator):
         return torch.randn(count, device=device).sigmoid()
 
     def sample(
-        self, labels: npt.NDArray[np.int64], seeds: npt.NDArray[np.int64], sampling: Sampling | None = None
+        self,
+        labels: npt.NDArray[np.int64],
+        seeds: npt.NDArray[np.int64],
+        sampling: Sampling | None = None,
+        attributes: npt.NDArray[np.int64] | None = None,
     ) -> Tensor:
         """Follows the guided field from noise that is drawn from the image's own seed."""
         sampling = sampling or Sampling()
@@ -132,21 +140,25 @@ class Flow(Generator):
         drawn = noise(seeds, size + 1).to(device)
         style = sampling.source_style * torch.special.ndtr(drawn[:, size])
 
-        def draw(start: Tensor, classes: Tensor, style: Tensor) -> Tensor:
+        def draw(start: Tensor, classes: Tensor, style: Tensor, values: Tensor) -> Tensor:
             def field(x: Tensor, t: float) -> Tensor:
-                return self._guided(x, t, classes, style, sampling.guidance)
+                return self._guided(x, t, (classes, values), style, sampling.guidance)
 
             return integrate(field, start, sampling.steps, sampling.solver).clamp(-1, 1)
 
         start = drawn[:, :size].view(-1, *self.image_shape).contiguous(memory_format=torch.channels_last)
-        return in_micro_batches(draw, start, torch.from_numpy(labels).to(device), style)
+        classes, values = told(labels, attributes, device)
+        return in_micro_batches(draw, start, classes, style, values)
 
-    def _guided(self, x: Tensor, t: float, labels: Tensor, style: Tensor, guidance: float) -> Tensor:
+    def _guided(self, x: Tensor, t: float, wanted: tuple[Tensor, Tensor], style: Tensor, guidance: float) -> Tensor:
+        labels, values = wanted
         times = torch.full((len(x),), t, device=x.device)
         if guidance == 1:
-            return self.velocity(x, times, labels, style)
-        both = torch.cat([labels, torch.full_like(labels, self.num_classes)])
-        with_class, without = self.velocity(x.repeat(2, 1, 1, 1), times.repeat(2), both, style.repeat(2)).chunk(2)
+            return self.velocity(x, times, labels, style, values)
+        labels = torch.cat([labels, torch.full_like(labels, self.num_classes)])
+        values = torch.cat([values, torch.zeros_like(values)])
+        both = self.velocity(x.repeat(2, 1, 1, 1), times.repeat(2), labels, style.repeat(2), values)
+        with_class, without = both.chunk(2)
         return torch.lerp(without, with_class, guidance)
 
 

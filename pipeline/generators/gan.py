@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import relu, softplus
 
-from pipeline.generators import Batch, Generator, check_sides, halved, in_micro_batches, noise
+from pipeline.generators import Batch, Generator, check_sides, halved, in_micro_batches, noise, told
 from pipeline.generators._dcgan import Critic, Painter
 from pipeline.generators._diff_augment import augment
 from pipeline.params import section
@@ -62,24 +62,27 @@ class Sampling:
     source_style: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
-def build(params: Params, image_shape: tuple[int, int, int], num_classes: int) -> "GAN":
+def build(params: Params, image_shape: tuple[int, int, int], num_classes: int, num_attributes: int) -> "GAN":
     """A GAN for images of any size from 8 x 8 pixels on.
 
     Raises:
         UserError: they are smaller.
     """
     check_sides("gan", image_shape)
-    return GAN(params, image_shape, num_classes)
+    return GAN(params, image_shape, num_classes, num_attributes)
 
 
 class GAN(Generator):
     """Generator and discriminator."""
 
-    def __init__(self, params: Params, image_shape: tuple[int, int, int], num_classes: int) -> None:
+    def __init__(
+        self, params: Params, image_shape: tuple[int, int, int], num_classes: int, num_attributes: int = 0
+    ) -> None:
         super().__init__()
         self.params, sizes = params, halved(image_shape)
-        self.generator = Painter(params.noise_dim, image_shape[0], sizes, params.width, num_classes)
-        self.discriminator = Critic(image_shape[0], sizes, params.width, num_classes, params.spectral_norm)
+        common = image_shape[0], sizes, params.width, num_classes, num_attributes
+        self.generator = Painter(params.noise_dim, *common)
+        self.discriminator = Critic(*common, params.spectral_norm)
 
     def players(self) -> dict[str, list[nn.Parameter]]:
         """The discriminator moves first."""
@@ -97,15 +100,15 @@ class GAN(Generator):
         return [self.generator] if self.params.gradient_penalty else [self.generator, self.discriminator]
 
     def loss(self, player: str, batch: Batch, progress: float) -> Tensor:
-        """What the player minimises, against images that are made for the batch's labels and domains."""
+        """What the player minimises, against images that are made for what the batch's images are told to be."""
         z = torch.randn(len(batch.images), self.params.noise_dim, device=batch.images.device)
-        style = batch.domains.to(z.dtype)
+        made_for = batch.labels, batch.domains.to(z.dtype), batch.attributes
         if player == "generator":
             with frozen(self.discriminator):
-                real, made = self._judge(batch, batch.images, self.generator(z, batch.labels, style))
+                real, made = self._judge(batch, batch.images, self.generator(z, *made_for))
             return generator_loss(self.params.objective, real, made)
         with torch.no_grad():
-            images = self.generator(z, batch.labels, style)
+            images = self.generator(z, *made_for)
         if not (self.params.gradient_penalty and torch.is_grad_enabled()):
             return discriminator_loss(self.params.objective, *self._judge(batch, batch.images, images))
         seen, images = batch.images.detach().requires_grad_(), images.requires_grad_()
@@ -118,11 +121,16 @@ class GAN(Generator):
     def _judge(self, batch: Batch, real: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of real and of made images, each [N]."""
         images = augment(torch.cat([real, made]), self.params.augment)
-        logits = self.discriminator(images, batch.labels.repeat(2), batch.domains.repeat(2))
+        attributes = None if batch.attributes is None else batch.attributes.repeat(2)
+        logits = self.discriminator(images, batch.labels.repeat(2), batch.domains.repeat(2), attributes)
         return logits[: len(real)], logits[len(real) :]
 
     def sample(
-        self, labels: npt.NDArray[np.int64], seeds: npt.NDArray[np.int64], sampling: Sampling | None = None
+        self,
+        labels: npt.NDArray[np.int64],
+        seeds: npt.NDArray[np.int64],
+        sampling: Sampling | None = None,
+        attributes: npt.NDArray[np.int64] | None = None,
     ) -> Tensor:
         """Makes an image of a z that is drawn from the image's own seed."""
         sampling = sampling or Sampling()
@@ -130,7 +138,8 @@ class GAN(Generator):
         drawn = noise(seeds, size + 1)
         z = truncated(drawn[:, :size], sampling.truncation).to(device)
         style = sampling.source_style * torch.special.ndtr(drawn[:, size]).to(device)
-        return in_micro_batches(self.generator, z, torch.from_numpy(labels).to(device), style)
+        classes, values = told(labels, attributes, device)
+        return in_micro_batches(self.generator, z, classes, style, values)
 
 
 def discriminator_loss(objective: str, real: Tensor, made: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pipeline.generators import NUM_DOMAINS, Batch, Generator, blend, check_sides, halved, in_micro_batches, noise
+from pipeline.generators import NUM_DOMAINS, Batch, Generator, blend, check_sides, halved, in_micro_batches, noise, told
+from pipeline.generators._classes import Classes
 from pipeline.params import section
 
 MIN_LOG_SIGMA = math.log(0.1)
@@ -58,28 +59,31 @@ class Sampling:
     source_style: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
-def build(params: Params, image_shape: tuple[int, int, int], num_classes: int) -> "VAE":
+def build(params: Params, image_shape: tuple[int, int, int], num_classes: int, num_attributes: int) -> "VAE":
     """A VAE for images of any size from 8 x 8 pixels on.
 
     Raises:
         UserError: they are smaller.
     """
     check_sides("vae", image_shape)
-    return VAE(params, image_shape, num_classes)
+    return VAE(params, image_shape, num_classes, num_attributes)
 
 
 class VAE(Generator):
-    """Encoder q(z | x, y, domain) and decoder p(x | z, y, domain), both convolutional."""
+    """Encoder q(z | x, y, domain) and decoder p(x | z, y, domain), both convolutional; y is class and attribute."""
 
     judged_by = "vae"
     bank_mu: Tensor
     bank_logvar: Tensor
     bank_filled: Tensor
 
-    def __init__(self, params: Params, image_shape: tuple[int, int, int], num_classes: int) -> None:
+    def __init__(
+        self, params: Params, image_shape: tuple[int, int, int], num_classes: int, num_attributes: int = 0
+    ) -> None:
         super().__init__()
         self.params = params
-        self.classes, self.domains = nn.Embedding(num_classes, EMBEDDING), nn.Embedding(NUM_DOMAINS, EMBEDDING)
+        self.classes = Classes(num_classes, num_attributes, EMBEDDING)
+        self.domains = nn.Embedding(NUM_DOMAINS, EMBEDDING)
         sizes = halved(image_shape)
         sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))  # at most 4 x 4, whatever the image's size
         most = params.width * min(2 * (len(sizes) - 2), 8)
@@ -110,9 +114,9 @@ class VAE(Generator):
 
     def loss(self, player: str, batch: Batch, progress: float) -> Tensor:
         """The negative bound, mean over the batch, in nats an image (up to a constant)."""
-        mu, logvar = self.encode(batch.images, batch.labels, batch.domains)
+        mu, logvar = self.encode(batch.images, batch.labels, batch.domains, batch.attributes)
         z = mu + torch.randn_like(mu) * (0.5 * logvar).exp()
-        decoded = self.decode(z, batch.labels, batch.domains.to(z.dtype))
+        decoded = self.decode(z, batch.labels, batch.domains.to(z.dtype), batch.attributes)
         likelihood = gaussian_log_likelihood(batch.images, decoded, self.log_sigma.clamp(min=MIN_LOG_SIGMA))
         return self.bound(kl_divergence(mu, logvar), likelihood, progress)
 
@@ -122,19 +126,22 @@ class VAE(Generator):
         paid = divergence.mean(dim=0).clamp(min=self.params.free_bits).sum()
         return self.params.beta * warmed * paid - likelihood.mean()
 
-    def encode(self, images: Tensor, labels: Tensor, domains: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(
+        self, images: Tensor, labels: Tensor, domains: Tensor, attributes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Mean and log variance of q(z | x, y, domain), each [N, latent_dim]."""
-        condition = torch.cat([self.classes(labels), self.domains(domains)], dim=1)
+        condition = torch.cat([self.classes(labels, attributes), self.domains(domains)], dim=1)
         mu, logvar = self.posterior(torch.cat([self.encoder((images + 1) / 2), condition], dim=1)).chunk(2, dim=1)
         return mu, logvar.clamp(-8, 4)
 
-    def decode(self, z: Tensor, labels: Tensor, style: Tensor) -> Tensor:
+    def decode(self, z: Tensor, labels: Tensor, style: Tensor, attributes: Tensor | None = None) -> Tensor:
         """Mean of p(x | z, y, domain), float [N, C, H, W] in [-1, 1].
 
         Args:
             style: domain of each image, float [N]: 0 the target, 1 the source, between them a mixture.
         """
-        out: Tensor = self.decoder(torch.cat([z, self.classes(labels), blend(self.domains, style)], dim=1))
+        condition = [self.classes(labels, attributes), blend(self.domains, style)]
+        out: Tensor = self.decoder(torch.cat([z, *condition], dim=1))
         return out
 
     @torch.no_grad()
@@ -150,7 +157,11 @@ class VAE(Generator):
         self.bank_filled[label] = True
 
     def sample(
-        self, labels: npt.NDArray[np.int64], seeds: npt.NDArray[np.int64], sampling: Sampling | None = None
+        self,
+        labels: npt.NDArray[np.int64],
+        seeds: npt.NDArray[np.int64],
+        sampling: Sampling | None = None,
+        attributes: npt.NDArray[np.int64] | None = None,
     ) -> Tensor:
         """Decodes a z drawn from the image's own seed.
 
@@ -161,7 +172,7 @@ class VAE(Generator):
         device, size = self.log_sigma.device, self.params.latent_dim
         drawn = noise(seeds, size + 2).to(device)
         uniform = torch.special.ndtr(drawn[:, size:])
-        classes = torch.from_numpy(labels).to(device)
+        classes, values = told(labels, attributes, device)
         z = sampling.temperature * drawn[:, :size]
         style = torch.zeros(len(labels), device=device)
         known = self.bank_filled[classes]
@@ -170,7 +181,7 @@ class VAE(Generator):
             mu, logvar = self.bank_mu[classes[known], place], self.bank_logvar[classes[known], place]
             z[known] = mu + (0.5 * logvar).exp() * z[known]
             style[known] = sampling.source_style * uniform[known, 1]
-        return in_micro_batches(self.decode, z, classes, style)
+        return in_micro_batches(self.decode, z, classes, style, values)
 
 
 def _shrinking(channels: int, widths: list[int]) -> list[nn.Module]:

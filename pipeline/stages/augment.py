@@ -151,6 +151,7 @@ def augmented(real: Dataset, wanted: npt.NDArray[np.int64], params: Params, how:
                     parent_id=job.parent.id,
                     seed=job.seed,
                     weight=params.weight,
+                    group=job.parent.group,
                 )
 
 

@@ -27,6 +27,7 @@ from pipeline.progress import bar, log
 from pipeline.registry import check_options
 from pipeline.seeds import derive
 from pipeline.synthesis import outcome, recipe
+from pipeline.synthesis.attributes import Attributes, How
 from pipeline.synthesis.outcome import Tally
 from pipeline.synthesis.recipe import Recipe
 from pipeline.training.device import device
@@ -55,6 +56,7 @@ class Params:
         multiple: share of the plan's images that is made; 0 is no synthesis.
         max_draws: images drawn for each one wanted before a class is given up.
         weight: weight of a synthetic row in the classifier's loss.
+        attribute: how often each value is drawn of the attribute that the generator learned beside the class, if any.
         gate: the checks, in order, with their options; a check that is not named here is not made.
         sampling: for each generator, how images are drawn from it.
     """
@@ -63,6 +65,7 @@ class Params:
     weight: Annotated[float, Field(gt=0)]
     multiple: Annotated[float, Field(ge=0, le=1)]
     max_draws: Annotated[float, Field(ge=1, le=1000)]
+    attribute: How = "as_found"
     gate: dict[str, dict[str, Any]]
     sampling: dict[str, dict[str, Any]]
     fidelity: Compared
@@ -106,12 +109,12 @@ def run(
     real, planned = Dataset.open(train), plans.read(plan)
     model = load_generator(generator)
     how = recipe.of(model, generator, real.class_names, params.sampling)
-    reference = _reference(real, folds)
+    reference, attributes = _reference(real, folds), Attributes(model.attributes, real, params.attribute)
     tallies = {name: Tally(round(params.multiple * planned[name].synthesize)) for name in real.class_names}
     start = time.monotonic()
     with new_folder(out) as folder:
         recipe.write(folder, how)
-        _fill(folder, tallies, model, reference, how, params)
+        _fill(folder, tallies, model, reference, attributes, how, params)
     pace.record("synthesize", sum(tally.accepted for tally in tallies.values()), time.monotonic() - start)
     judgeable = {real.class_names[label] for label in reference.judgeable_classes}
     unjudged = [name for name, tally in tallies.items() if tally.drawn and name not in judgeable]
@@ -135,7 +138,8 @@ def load_generator(folder: Path) -> Generator:
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: holds no generator ({error}); has train_generator run?") from None
     shape: tuple[int, int, int] = tuple(task["image_shape"])
-    model = generators.create(task["generator"], task["options"], shape, len(task["class_names"]), seed=0)
+    num_classes, attributes = len(task["class_names"]), task.get("attributes", ())
+    model = generators.create(task["generator"], task["options"], shape, num_classes, 0, attributes)
     model.load_state_dict(load_weights(folder, "weights"))
     return model.to(device()).eval()
 
@@ -151,19 +155,32 @@ def _reference(real: Dataset, folder: Path) -> Reference:
 
 
 def _fill(
-    folder: Path, tallies: dict[str, Tally], model: Generator, reference: Reference, how: Recipe, params: Params
+    folder: Path,
+    tallies: dict[str, Tally],
+    model: Generator,
+    reference: Reference,
+    attributes: Attributes,
+    how: Recipe,
+    params: Params,
 ) -> None:
     """Writes the accepted images class by class, and what became of each draw into the tallies."""
     wanted = sum(tally.wanted for tally in tallies.values())
     with ShardWriter(folder, tuple(tallies)) as writer, bar("synthesize", wanted, "image") as shown:
         for label, (name, tally) in enumerate(tallies.items()):
-            for row in _accepted(label, name, tally, model, reference, how, params):
+            for row in _accepted(label, name, tally, model, reference, attributes, how, params):
                 writer.add(row)
                 shown.update()
 
 
 def _accepted(
-    label: int, name: str, tally: Tally, model: Generator, reference: Reference, how: Recipe, params: Params
+    label: int,
+    name: str,
+    tally: Tally,
+    model: Generator,
+    reference: Reference,
+    attributes: Attributes,
+    how: Recipe,
+    params: Params,
 ) -> Iterator[Row]:
     """Rows of one class until its quota is filled or its draws are used up; draw k has a seed of its own."""
     limit = int(tally.wanted * params.max_draws)
@@ -173,23 +190,24 @@ def _accepted(
         numbers = range(tally.drawn, min(tally.drawn + MICRO_BATCH, limit))
         seeds = np.array([derive(params.seed, label, number) for number in numbers], dtype=np.int64)
         labels = np.full(len(seeds), label, dtype=np.int64)
-        images = recipe.draw(model, labels, seeds, how)
+        values = attributes.draw(label, seeds)
+        images, groups = recipe.draw(model, labels, seeds, how, values), attributes.names(values)
         measures = reference.measure(images, labels, kept)
         passed, reasons = judge(measures, reference, params.gate)
         places = np.flatnonzero(passed)[: tally.wanted - tally.accepted]
         filled = len(places) == tally.wanted - tally.accepted
-        tally.count(name, seeds, reasons[: places[-1] + 1 if filled else len(seeds)].tolist(), measures)
+        tally.count(name, seeds, groups, reasons[: places[-1] + 1 if filled else len(seeds)].tolist(), measures)
         new = measures.pictures.take(places)
         kept = new if kept is None else kept.joined(new)
         features.append(measures.features[:, places])
         quality = reference.quality(measures)
         for place in places:
-            yield _row(images[place], label, int(seeds[place]), float(quality[place]), params.weight)
+            yield _row(images[place], label, int(seeds[place]), groups[place], float(quality[place]), params.weight)
     if tally.accepted:
         tally.fidelity = _fidelity(label, reference, torch.cat(features, dim=1), params)
 
 
-def _row(image: npt.NDArray[np.uint8], label: int, seed: int, quality: float, weight: float) -> Row:
+def _row(image: npt.NDArray[np.uint8], label: int, seed: int, group: str | None, quality: float, weight: float) -> Row:
     pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
     return make_row(
         np.ascontiguousarray(pixels),
@@ -199,6 +217,7 @@ def _row(image: npt.NDArray[np.uint8], label: int, seed: int, quality: float, we
         seed=seed,
         weight=weight,
         quality=None if np.isnan(quality) else quality,
+        group=group,
     )
 
 

@@ -32,16 +32,24 @@ class Tally:
     parts: list[pd.DataFrame] = field(default_factory=list)
     fidelity: Fidelity | None = None
 
-    def count(self, label: str, seeds: npt.NDArray[np.int64], reasons: Sequence[str], measures: Measures) -> None:
+    def count(
+        self,
+        label: str,
+        seeds: npt.NDArray[np.int64],
+        groups: Sequence[str | None],
+        reasons: Sequence[str],
+        measures: Measures,
+    ) -> None:
         """Takes the candidates of a batch that were looked at, with the reason against each or ""."""
         end = len(reasons)
         numbers = np.arange(self.drawn, self.drawn + end)
         self.drawn += end
         self.accepted += sum(not reason for reason in reasons)
         self.refused.update(reason for reason in reasons if reason)
-        columns = {"class": label, "number": numbers, "seed": seeds[:end], "outcome": [r or ACCEPTED for r in reasons]}
+        drawn_for = {"class": label, "group": pd.Series(groups[:end], dtype="str")}
+        columns = {"number": numbers, "seed": seeds[:end], "outcome": [r or ACCEPTED for r in reasons]}
         measured = {name: values[:end].astype(np.float32) for name, values in _measured(measures).items()}
-        self.parts.append(pd.DataFrame(columns | measured | {"nearest_real": measures.copied.row[:end]}))
+        self.parts.append(pd.DataFrame(drawn_for | columns | measured | {"nearest_real": measures.copied.row[:end]}))
 
 
 def _measured(measures: Measures) -> dict[str, npt.NDArray[np.float64]]:
@@ -58,7 +66,7 @@ def _measured(measures: Measures) -> dict[str, npt.NDArray[np.float64]]:
 
 
 _CANDIDATE = {
-    "class": "str",
+    **dict.fromkeys(("class", "group"), "str"),
     **dict.fromkeys(("number", "seed"), "int64"),
     "outcome": "str",
     **dict.fromkeys(("prototype_distance", "own_share", "detour", "agreement", "probability", "odds"), "float32"),

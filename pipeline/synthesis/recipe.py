@@ -82,14 +82,23 @@ def read(folder: Path, generator: Path) -> Recipe:
 
 
 def draw(
-    model: Generator, labels: npt.NDArray[np.int64], seeds: npt.NDArray[np.int64], recipe: Recipe
+    model: Generator,
+    labels: npt.NDArray[np.int64],
+    seeds: npt.NDArray[np.int64],
+    recipe: Recipe,
+    attributes: npt.NDArray[np.int64] | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Images of the given classes, uint8 [N, C, H, W], image i from `labels[i]`, `seeds[i]` and the recipe alone."""
+    """Images of the given classes and values of the attribute, uint8 [N, C, H, W].
+
+    Image i follows from `labels[i]`, `seeds[i]`, `attributes[i]` and the recipe alone.
+    """
     sampling = generators.sampling(recipe.generator, {recipe.generator: recipe.sampling})
-    return to_uint8(model.sample(labels, seeds, sampling))
+    return to_uint8(model.sample(labels, seeds, sampling, attributes))
 
 
 def rebuild(rows: Sequence[Row], model: Generator, recipe: Recipe) -> npt.NDArray[np.uint8]:
     """Makes the images of rows again, uint8 [N, C, H, W]."""
     labels, seeds = (np.array([getattr(row, name) for row in rows], dtype=np.int64) for name in ("label", "seed"))
-    return draw(model, labels, seeds, recipe)
+    value_of = {name: value for value, name in enumerate(model.attributes, start=1)}
+    attributes = np.array([value_of.get(row.group or "", 0) for row in rows], dtype=np.int64)
+    return draw(model, labels, seeds, recipe, attributes)

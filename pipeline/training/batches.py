@@ -23,6 +23,7 @@ class Batch(NamedTuple):
         domains: int64 [N], 0 the target, 1 the source domain.
         added: bool [N], whether the image was added to the real ones.
         views: further versions of each image, float [N, V, C, H, W], for a loss that wants them.
+        attributes: int64 [N], value of the attribute that a generator learns, 0 for none given.
     """
 
     images: Tensor
@@ -31,6 +32,7 @@ class Batch(NamedTuple):
     domains: Tensor
     added: Tensor
     views: Tensor | None = None
+    attributes: Tensor | None = None
 
     def part(self, start: int, step: int, device: torch.device) -> "Batch":
         """Every `step`-th image from `start` on, on `device`: real and added ones as in the whole batch."""
@@ -38,8 +40,8 @@ class Batch(NamedTuple):
         def of(tensor: Tensor) -> Tensor:
             return tensor[start::step].to(device, non_blocking=True)
 
-        views = None if self.views is None else of(self.views)
-        return Batch(*(of(tensor) for tensor in self[:5]))._replace(views=views)
+        views, attributes = (None if tensor is None else of(tensor) for tensor in (self.views, self.attributes))
+        return Batch(*(of(tensor) for tensor in self[:5]))._replace(views=views, attributes=attributes)
 
 
 def to_float(images: npt.NDArray[np.uint8]) -> Tensor:
@@ -83,11 +85,12 @@ def class_balanced_probs(labels: npt.NDArray[np.int64], power: float) -> npt.NDA
     return normalised
 
 
-def gather(store: PixelStore, rows: npt.NDArray[np.int64]) -> Batch:
-    """The batch with the given rows of a data set."""
+def gather(store: PixelStore, rows: npt.NDArray[np.int64], attributes: Tensor | None = None) -> Batch:
+    """The batch with the given rows of a data set, of which `attributes` tells all values, if any are learned."""
     labels, weights = torch.from_numpy(store.labels[rows]), torch.from_numpy(store.weights[rows])
     zeros = torch.zeros_like(labels)
-    return Batch(to_float(store.images(rows)), labels, weights, zeros, zeros.bool())
+    told = None if attributes is None else attributes[rows]
+    return Batch(to_float(store.images(rows)), labels, weights, zeros, zeros.bool(), attributes=told)
 
 
 def in_order(batch_at: Callable[[int], Batch], steps: range, ahead: bool) -> Iterator[Batch]:
@@ -106,4 +109,7 @@ def in_order(batch_at: Callable[[int], Batch], steps: range, ahead: bool) -> Ite
 
 def concatenate(first: Batch, second: Batch) -> Batch:
     """Two batches as one, in this order, without further views."""
-    return Batch(*(torch.cat(parts) for parts in zip(first[:5], second[:5], strict=True)))
+    both = Batch(*(torch.cat(parts) for parts in zip(first[:5], second[:5], strict=True)))
+    if first.attributes is None or second.attributes is None:
+        return both
+    return both._replace(attributes=torch.cat([first.attributes, second.attributes]))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import generators
-from pipeline.dataset import Dataset, PixelStore
+from pipeline.dataset import Dataset, PixelStore, group_numbers
 from pipeline.errors import UserError
 from pipeline.generators import Generator
 from pipeline.seeds import derive
@@ -43,6 +43,7 @@ class Work(NamedTuple):
 
     Attributes:
         train: data sets of the target domain; `val` and `source` may be left out.
+        attributes: groups that the generator learns as values of the attribute; none if it learns no attribute.
         start: weights to start from, by name.
         watch: called after so many steps with the averaged network.
     """
@@ -57,6 +58,7 @@ class Work(NamedTuple):
     train: tuple[Path, ...]
     val: Path | None
     source: Path | None
+    attributes: tuple[str, ...]
     start: dict[str, Tensor]
     watch: dict[int, Callable[[nn.Module], None]]
 
@@ -83,7 +85,7 @@ def fit(work: Work, checkpoint: Checkpoint, fabric: "Fabric") -> Trained:
     store = PixelStore(Dataset.open(*work.train))
     source = PixelStore(Dataset.open(work.source)) if work.source is not None else None
     num_classes = Dataset.open(*work.train).num_classes
-    generator = generators.create(work.name, work.options, store.image_shape, num_classes, work.seed)
+    generator = generators.create(work.name, work.options, store.image_shape, num_classes, work.seed, work.attributes)
     generator.load_state_dict(generator.state_dict() | work.start)
     with threads_for(store.image_shape):
         trained, points = train(
@@ -109,18 +111,25 @@ def _batches(store: PixelStore, source: PixelStore | None, work: Work) -> Callab
     cumulative = np.cumsum(class_balanced_probs(store.labels, work.class_balance) * store.weights)
     size = work.schedule.batch_size
     from_source = round(size * work.source_share) if source is not None else 0
+    values = _values(work.attributes, *work.train)
 
     def batch_at(step: int) -> Batch:
         rows = weighted_rows(cumulative, size - from_source, derive(work.seed, "rows"), step)
         rng = torch.Generator().manual_seed(derive(work.seed, "augmentation", step))
-        batch = gather(store, rows)
+        batch = gather(store, rows, values)
         batch = batch._replace(images=augment_batch(batch.images, work.augmentation, rng))
         if source is None:
             return batch
         extra = gather(source, epoch_rows(len(source), from_source, derive(work.seed, "source"), step))
-        return concatenate(batch, extra._replace(domains=torch.ones_like(extra.labels)))
+        none_given = None if values is None else torch.zeros_like(extra.labels)
+        return concatenate(batch, extra._replace(domains=torch.ones_like(extra.labels), attributes=none_given))
 
     return batch_at
+
+
+def _values(attributes: tuple[str, ...], *folders: Path) -> Tensor | None:
+    """Value of the attribute of each image of a data set; None where no attribute is learned."""
+    return torch.from_numpy(group_numbers(Dataset.open(*folders), attributes)) if attributes else None
 
 
 def _measure(work: Work, generator: Generator, device: torch.device) -> Callable[[nn.Module], float]:
@@ -129,14 +138,14 @@ def _measure(work: Work, generator: Generator, device: torch.device) -> Callable
     if player is None or work.val is None or not Dataset.open(work.val).num_rows:
         why = "there are no validation images" if player else f"the loss of a {work.name} says nothing of unseen images"
         raise UserError(f"params.yaml: train_generator.schedule.check_every: {why}; take 0")
-    store = PixelStore(Dataset.open(work.val))
+    store, values = PixelStore(Dataset.open(work.val)), _values(work.attributes, work.val)
     rows = np.argsort(_rank_in_class(store.labels), kind="stable")[:MEASURED]
 
     def measure(model: nn.Module) -> float:
         torch.manual_seed(derive(work.seed, "validation"))
         total = 0.0
         for start in range(0, len(rows), CHECK_BATCH):
-            batch = gather(store, rows[start : start + CHECK_BATCH]).part(0, 1, device)
+            batch = gather(store, rows[start : start + CHECK_BATCH], values).part(0, 1, device)
             total += float(model.loss(player, batch, 1.0)) * len(batch.labels)  # type: ignore[operator]
         return total / len(rows)
 

@@ -66,7 +66,9 @@ def test_times_by_hand(times: str, share: float) -> None:
 def test_a_share_of_the_labels_is_hidden(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     model, seen = flow(label_dropout=share), []
 
-    def record(x: torch.Tensor, t: torch.Tensor, labels: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+    def record(
+        x: torch.Tensor, t: torch.Tensor, labels: torch.Tensor, style: torch.Tensor, *_: torch.Tensor | None
+    ) -> torch.Tensor:
         seen.append(labels)
         return x
 
@@ -122,7 +124,9 @@ def test_guidance_by_hand(guidance: float, monkeypatch: pytest.MonkeyPatch) -> N
     # Constant fields, 0.1 (y + 1) for class y and -0.1 for none: noise moves by v_0 + guidance (v_y - v_0).
     model, asked = flow(), []
 
-    def field(x: torch.Tensor, t: torch.Tensor, labels: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+    def field(
+        x: torch.Tensor, t: torch.Tensor, labels: torch.Tensor, style: torch.Tensor, *_: torch.Tensor | None
+    ) -> torch.Tensor:
         asked.append(labels)
         v = torch.where(labels == NO_CLASS, -0.1, 0.1 * (labels + 1))
         return v.view(-1, 1, 1, 1).expand_as(x)
@@ -142,7 +146,9 @@ def test_source_style_bounds_how_far_a_sample_goes_to_the_source_domain(
 ) -> None:
     model, seen = flow(), []
 
-    def record(x: torch.Tensor, t: torch.Tensor, labels: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+    def record(
+        x: torch.Tensor, t: torch.Tensor, labels: torch.Tensor, style: torch.Tensor, *_: torch.Tensor | None
+    ) -> torch.Tensor:
         seen.append(style)
         return x
 

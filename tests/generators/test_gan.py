@@ -242,7 +242,7 @@ def test_source_style_bounds_how_far_a_sample_goes_to_the_source_domain(
     model, seen = gan().eval(), []
     paint = model.generator.forward
 
-    def record(z: Tensor, labels: Tensor, style: Tensor) -> Tensor:
+    def record(z: Tensor, labels: Tensor, style: Tensor, *_: Tensor | None) -> Tensor:
         seen.append(style)
         return paint(z, labels, style)
 

@@ -130,7 +130,7 @@ def test_source_style_bounds_how_far_a_sample_goes_to_the_source_domain(
     seen: list[torch.Tensor] = []
     decode = model.decode
 
-    def record(z: torch.Tensor, labels: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+    def record(z: torch.Tensor, labels: torch.Tensor, style: torch.Tensor, *_: torch.Tensor | None) -> torch.Tensor:
         seen.append(style)
         return decode(z, labels, style)
 
@@ -162,7 +162,7 @@ def test_temperature_is_the_spread_of_z(temperature: float, monkeypatch: pytest.
     model, seen = vae(), []
     decode = model.decode
 
-    def record(z: torch.Tensor, labels: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+    def record(z: torch.Tensor, labels: torch.Tensor, style: torch.Tensor, *_: torch.Tensor | None) -> torch.Tensor:
         seen.append(z)
         return decode(z, labels, style)
 

@@ -23,7 +23,7 @@ class Sampling:
     """Nor can it draw otherwise."""
 
 
-def build(_: Params, image_shape: tuple[int, int, int], num_classes: int) -> "Copies":
+def build(_: Params, image_shape: tuple[int, int, int], num_classes: int, _num_attributes: int) -> "Copies":
     return Copies(image_shape, num_classes)
 
 
@@ -42,7 +42,7 @@ class Copies(LearnsNothing):
             self.seen[label] += 1
         return super().loss(player, batch, progress)
 
-    def sample(self, labels: np.ndarray, seeds: np.ndarray, _: Sampling | None = None) -> Tensor:
+    def sample(self, labels: np.ndarray, seeds: np.ndarray, *_: Sampling | np.ndarray | None) -> Tensor:
         images = []
         for label, seed in zip(labels, seeds, strict=True):
             rng = torch.Generator().manual_seed(int(seed))

@@ -26,7 +26,7 @@ class Sampling:
     """It can't draw otherwise."""
 
 
-def build(params: Params, image_shape: tuple[int, int, int], _num_classes: int) -> "Given":
+def build(params: Params, image_shape: tuple[int, int, int], _num_classes: int, _num_attributes: int) -> "Given":
     with np.load(params.images) as content:
         return Given(image_shape, content["images"], content["labels"])
 
@@ -40,7 +40,7 @@ class Given(LearnsNothing):
         self.register_buffer("images", torch.from_numpy(images).float() / 127.5 - 1)
         self.register_buffer("labels", torch.from_numpy(labels))
 
-    def sample(self, labels: np.ndarray, seeds: np.ndarray, _: Sampling | None = None) -> Tensor:
+    def sample(self, labels: np.ndarray, seeds: np.ndarray, *_: Sampling | np.ndarray | None) -> Tensor:
         images = []
         for label, seed in zip(labels, seeds, strict=True):
             rng = torch.Generator().manual_seed(int(seed))

@@ -18,11 +18,11 @@ class Sampling:
     """Nor can it draw otherwise."""
 
 
-def build(_: Params, image_shape: tuple[int, int, int], _num_classes: int) -> "Noise":
+def build(_: Params, image_shape: tuple[int, int, int], _num_classes: int, _num_attributes: int) -> "Noise":
     return Noise(image_shape)
 
 
 class Noise(LearnsNothing):
-    def sample(self, _labels: np.ndarray, seeds: np.ndarray, _: Sampling | None = None) -> Tensor:
+    def sample(self, _labels: np.ndarray, seeds: np.ndarray, *_: Sampling | np.ndarray | None) -> Tensor:
         rows = [torch.rand(self.image_shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
         return 2 * torch.stack(rows) - 1

@@ -23,7 +23,7 @@ PLANNED = {"cat": 4, "größe M": 7, "owl": 5, "all there": 0}
 
 @pytest.fixture
 def train(tmp_path: Path) -> Path:
-    return write_dataset(tmp_path / "train", COUNTS)
+    return write_dataset(tmp_path / "train", COUNTS, group="ward")
 
 
 def run(train: Path, root: Path, **changes: Any) -> Dataset:
@@ -58,6 +58,7 @@ def test_rows_name_a_real_parent_of_their_class(train: Path, tmp_path: Path) -> 
         assert real[row.parent_id].label == row.label
         assert (row.origin, row.split, row.weight, row.quality) == ("augmented", "train", 0.5, None)
         assert (row.width, row.height) == (12, 12)
+        assert row.group == real[row.parent_id].group == "ward"
 
 
 def assert_can_be_made_again(made: Dataset, train: Path) -> list[Row]:

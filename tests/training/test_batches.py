@@ -18,7 +18,7 @@ from pipeline.training.batches import (
     to_uint8,
     weighted_rows,
 )
-from tests.tiny import bars, batch_of, write
+from tests.tiny import bars, batch_of, write, write_bars
 
 
 @pytest.mark.parametrize(("num_rows", "batch_size"), [(10, 4), (10, 10), (3, 8), (1, 2), (7, 1)])
@@ -81,6 +81,21 @@ def test_a_batch_has_its_rows_pixels_labels_and_weights(tmp_path: Path) -> None:
 def test_batches_are_joined_in_order() -> None:
     one, two = (Batch(*(torch.full((n, 1, 1, 1) if i == 0 else (n,), n) for i in range(5))) for n in (1, 2))
     assert [part.flatten().tolist() for part in concatenate(one, two)[:5]] == [[1, 2, 2]] * 5
+    assert concatenate(one, two).attributes is None
+    told = [batch._replace(attributes=batch.labels + 3) for batch in (one, two)]
+    attributes = concatenate(*told).attributes
+    assert attributes is not None
+    assert attributes.tolist() == [4, 5, 5]
+
+
+def test_a_part_of_a_batch_has_the_values_of_its_own_images(tmp_path: Path) -> None:
+    store = PixelStore(Dataset.open(write_bars(tmp_path / "data", [2, 2, 2])))
+    batch = gather(store, np.array([5, 0, 3, 2]), attributes=torch.arange(10, 16))
+    assert batch.attributes is not None
+    assert batch.attributes.tolist() == [15, 10, 13, 12]
+    part = batch.part(1, 2, torch.device("cpu"))
+    assert part.attributes is not None
+    assert (part.labels.tolist(), part.attributes.tolist()) == ([0, 1], [10, 12])
 
 
 @pytest.mark.parametrize("ahead", [False, True])
