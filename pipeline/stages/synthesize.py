@@ -31,7 +31,7 @@ from pipeline.synthesis.attributes import Attributes, How
 from pipeline.synthesis.outcome import Tally
 from pipeline.synthesis.recipe import Recipe
 from pipeline.training.device import device
-from pipeline.training.folds import assign_folds
+from pipeline.training.folds import folds_of
 from pipeline.training.transfer import load, load_weights
 
 
@@ -150,7 +150,7 @@ def _reference(real: Dataset, folder: Path) -> Reference:
     if not names:
         raise UserError(f"{folder}: holds no fold classifiers; has train_baseline run?")
     settings = json.loads((folder / "folds.json").read_text(encoding="utf-8"))
-    folds = assign_folds(store.labels, len(names), settings["seed"])
+    folds = folds_of(real, len(names), settings["seed"])
     return Reference(store.images(), store.labels, folds, [load(folder, name) for name in names], real.num_classes)
 
 

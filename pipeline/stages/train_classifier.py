@@ -21,7 +21,7 @@ from pipeline.seeds import derive
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.classifier import CODE, fit_arm
 from pipeline.training.fine_tuning import FineTuning
-from pipeline.training.folds import assign_folds
+from pipeline.training.folds import folds_of
 from pipeline.training.inference import logits_and_features, over_seeds, recall_by_class
 from pipeline.training.loop import Point
 from pipeline.training.recipe import Arm
@@ -163,7 +163,7 @@ def _train_one(job: Job, train: tuple[Path, ...], val: Path, source: Path, input
     """One classifier: its name, network, loss curve and logits [N, C] on the validation images."""
     real, params, rows = Dataset.open(train[0]), job.params, None
     if job.left_out is not None:
-        rows = np.flatnonzero(assign_folds(real.labels, params.folds, params.seed) != job.left_out)
+        rows = np.flatnonzero(folds_of(real, params.folds, params.seed) != job.left_out)
     checkpoint = _checkpoint(job, inputs)
     network, points = fit_arm(
         train, source, params, job.seed, job.name, loss=job.loss, rows=rows, checkpoint=checkpoint

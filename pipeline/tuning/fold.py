@@ -14,7 +14,7 @@ from pipeline.dataset import Dataset, PixelStore, Row, ShardWriter
 from pipeline.seeds import derive
 from pipeline.stages import augment, synthesize, train_classifier, train_generator
 from pipeline.training.classifier import fit_arm
-from pipeline.training.folds import assign_folds
+from pipeline.training.folds import folds_of
 from pipeline.training.inference import logits_and_features
 from pipeline.tuning.choice import Hits, Way
 
@@ -47,7 +47,7 @@ class Outcome(NamedTuple):
 def run(number: int, num_folds: int, num_seeds: int, ways: tuple[Way, ...], inputs: Inputs, folder: Path) -> Outcome:
     """Trains without fold `number` of the real training images and judges every way on it."""
     real = Dataset.open(inputs.train)
-    folds = assign_folds(real.labels, num_folds, derive(inputs.classifier.seed, "tune"))
+    folds = folds_of(real, num_folds, derive(inputs.classifier.seed, "tune"))
     kept, held = folder / "real", folder / "held"
     _copy(real.rows(), kept, real.class_names, folds != number)
     _copy(real.rows(), held, real.class_names, folds == number)
