@@ -24,21 +24,22 @@ from tests.tiny import DATA, merged
 SMALL_CIFAR = {
     "ingest": {"source": str(DATA / "cifar10-lt100.zip"), "image_size": 16},
     "ingest_source": {"source": "none"},
-    "analyze_bias": {"max_augment": 2, "max_synthesize": 5, "target": 0.2},
+    "analyze_bias": {"max_augment": 2, "max_synthesize": 3, "target": 0.1},
     "augment": {"policy": {"name": "standard"}, "limits": {"horizontal_flip": 0.5}},
     "train_generator": {
-        "schedule": {"steps": 3000},
+        "schedule": {"steps": 2000},
         "augmentation": {"rotation_degrees": 0, "horizontal_flip": 0.5, "shear": 0},
         "generators": {"gan": {"augment": ["colour", "translation", "cutout"]}},
     },
     "train_classifier": {
         "transfer": "structure",
         "recipe": {
-            "schedule": {"steps": 1200, "batch_size": 64},
+            "schedule": {"steps": 1000, "batch_size": 64},
             "augmentation": {"rotation_degrees": 0, "horizontal_flip": 0.5, "shear": 0},
         },
         "added": {"batch_size": 32},
     },
+    "synthesize": {"max_draws": 10, "sampling": {"flow": {"steps": 12}}},
     "complete_features": {"few_up_to": 150, "many_above": 1000, "target": 1000},
     "evaluate": {"few_up_to": 150, "many_above": 1000},
 }

@@ -5,12 +5,14 @@ a line for each to benchmarks/long_tail.csv. What is there is not run again, and
 checkpoint: the same command resumes. No outside data, the network of the last update, the test split looked at once an
 arm. `--on val` judges on a tenth of the training images that is held out instead: settings are chosen there.
 
-On a GPU: `python -m benchmarks.long_tail --schedule full`. On a processor: `--schedule short`, a tenth of the updates
-or less, whose figures compare with each other only.
+On a GPU: `python -m benchmarks.long_tail --schedule full`. On a processor: `--schedule short`, a fiftieth of the
+updates, whose figures compare with each other only; `--parallel 2 --threads 1` makes the most of two cores.
 """
 
 import argparse
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pandas as pd
@@ -30,13 +32,32 @@ CROP_AND_FLIP = {
 TRIVIAL = {"name": "trivial"}
 SGD = {"optimiser": "sgd", "lr": 0.1, "batch_size": 128, "weight_decay": 0.0005, "max_grad_norm": 1000.0}
 SCHEDULES: dict[str, dict[str, Any]] = {
-    "short": {"epochs": 8, "warmup": 0.2, "generator": 1200, "generator_width": 16, "folds": 2, "solver": "euler"},
-    "full": {"epochs": 200, "warmup": 0.025, "generator": 60_000, "generator_width": 64, "folds": 4, "solver": "heun"},
+    "short": {
+        "epochs": 4,
+        "warmup": 0.2,
+        "generator": 1200,
+        "generator_width": 16,
+        "folds": 2,
+        "solver": "euler",
+        "max_draws": 3,  # a generator this short fills few classes, and every draw costs time
+    },
+    "full": {
+        "epochs": 200,
+        "warmup": 0.025,
+        "generator": 60_000,
+        "generator_width": 64,
+        "folds": 4,
+        "solver": "heun",
+        "max_draws": 50,
+    },
 }
 ARMS: dict[str, dict[str, Any]] = {
     "cross-entropy": {"loss": "cross_entropy"},
     "LDAM-DRW": {"loss": "ldam_drw"},
-    "Balanced Softmax": {"loss": "balanced_softmax"},
+    "Balanced Softmax": {
+        "loss": "balanced_softmax",
+        "folds": True,
+    },  # the gate's classifiers; they count in its seconds
     "BCL": {"loss": "balanced_contrastive", "recipe": {"views": TRIVIAL}},
     "Balanced Softmax, completed": {"loss": "balanced_softmax", "completed": True},
     "BCL, completed": {"loss": "balanced_contrastive", "recipe": {"views": TRIVIAL}, "completed": True},
@@ -76,13 +97,17 @@ def settings(data: str, schedule: str, seed: int, on: str) -> dict[str, Any]:
             },
             "added": {"batch_size": 64, "weight": 0.2, "final_weight": 0.0},
         },
-        "synthesize": {"seed": seed, "sampling": {"flow": {"steps": 12, "solver": how["solver"], "source_style": 0.0}}},
+        "synthesize": {
+            "seed": seed,
+            "max_draws": how["max_draws"],
+            "sampling": {"flow": {"steps": 12, "solver": how["solver"], "source_style": 0.0}},
+        },
     }
 
 
-def prepared(folder: Path, data: str, schedule: str, seed: int, on: str) -> Trial:
+def prepared(folder: Path, data: str, schedule: str, seed: int, on: str, threads: int) -> Trial:
     """A trial whose images are in; what ran in it before is not run again."""
-    trial = Trial(folder, settings(data, schedule, seed, on), threads=2)
+    trial = Trial(folder, settings(data, schedule, seed, on), threads)
     if not (folder / "models/source").exists():
         trial.run("scan", "ingest", "ingest_source", "analyze_bias", "augment", "train_source")
     images = sum(trial.json("results/analyze_bias/plan.json")[name]["real"] for name in _names(trial))
@@ -98,24 +123,51 @@ def _names(trial: Trial) -> list[str]:
 
 def train(trial: Trial, arm: str) -> tuple[Path, float]:
     """Trains an arm; returns the folder of its classifier and the seconds it took."""
-    how, added = ARMS[arm], ""
-    trial.change({"train_classifier": merged({"recipe": {"views": None}}, {"recipe": how.get("recipe", {})})})
-    if how.get("completed"):
-        _synthesise(trial)
-        added = " data/synthetic"
+    how = ARMS[arm]
+    added = " data/synthetic" if how.get("completed") else ""
+    if added and not (trial.folder / "data/synthetic").exists():
+        if not (trial.folder / "models/folds").exists():
+            train(trial, "Balanced Softmax")
+        trial.run("train_generator", "synthesize")
     out = f"models/{arm.replace(' ', '-').replace(',', '')}"
+    folds = " --folds models/folds" if how.get("folds") else ""
+    trial.change({"train_classifier": merged({"recipe": {"views": None}}, {"recipe": how.get("recipe", {})})})
     seconds = trial.call(
         f"python -m pipeline train_classifier --losses {how['loss']} --train data/real/train{added}"
-        f" --val data/real/val --source models/source --out {out} --metrics {out}.json --curves {out}.csv"
+        f" --val data/real/val --source models/source --out {out}{folds} --metrics {out}.json --curves {out}.csv"
     )
     return trial.folder / out, seconds
 
 
-def _synthesise(trial: Trial) -> None:
-    """Synthetic images for the plan, gated by classifiers of the Balanced Softmax arm; made once a trial."""
-    if (trial.folder / "data/synthetic").exists():
-        return
-    trial.run("train_baseline", "train_generator", "synthesize")
+class Results:
+    """The rows of OUT, which several trials add to."""
+
+    KEY = ("data", "schedule", "on", "arm", "seed")
+
+    def __init__(self) -> None:
+        self.rows = pd.read_csv(OUT) if OUT.exists() else pd.DataFrame(columns=self.KEY)
+        self._turn = Lock()
+
+    def __contains__(self, key: tuple[Any, ...]) -> bool:
+        return key in set(self.rows[list(self.KEY)].itertuples(index=False, name=None))
+
+    def add(self, key: tuple[Any, ...], figures: dict[str, float]) -> None:
+        """Writes a row."""
+        row = dict(zip(self.KEY, key, strict=True)) | figures
+        with self._turn:
+            self.rows = pd.concat([self.rows, pd.DataFrame([row])]) if len(self.rows) else pd.DataFrame([row])
+            self.rows.to_csv(OUT, index=False)
+        print(row, flush=True)
+
+
+def run(data: str, seed: int, given: argparse.Namespace, results: Results) -> None:
+    """The arms that are missing of one data set and seed."""
+    keys = {arm: (data, given.schedule, given.on, arm, seed) for arm in given.arms}
+    folder = (given.folder / f"{data}-{given.schedule}-{given.on}-{seed}").absolute()
+    for arm in (arm for arm, key in keys.items() if key not in results):
+        trial = prepared(folder, data, given.schedule, seed, given.on, given.threads)
+        model, seconds = train(trial, arm)
+        results.add(keys[arm], judge(trial.folder, model, given.on) | {"seconds": round(seconds)})
 
 
 def main() -> None:
@@ -127,24 +179,15 @@ def main() -> None:
     parser.add_argument("--on", choices=("val", "test"), default="test")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--folder", type=Path, default=Path(".counterweight/long_tail"))
+    parser.add_argument("--parallel", type=int, default=1, help="trials at once (a trial is a data set and seed)")
+    parser.add_argument("--threads", type=int, default=2, help="of each trial")
     given = parser.parse_args()
-    rows = pd.read_csv(OUT) if OUT.exists() else pd.DataFrame(columns=["data", "schedule", "on", "arm", "seed"])
-    there = set(rows[["data", "schedule", "on", "arm", "seed"]].itertuples(index=False, name=None))
-    for data in given.data:
-        for seed in range(given.seeds):
-            for arm in given.arms:
-                key = (data, given.schedule, given.on, arm, seed)
-                if key in there:
-                    continue
-                folder = (given.folder / f"{data}-{given.schedule}-{given.on}-{seed}").absolute()
-                trial = prepared(folder, data, given.schedule, seed, given.on)
-                model, seconds = train(trial, arm)
-                row = dict(zip(("data", "schedule", "on", "arm", "seed"), key, strict=True))
-                row |= judge(trial.folder, model, given.on) | {"seconds": round(seconds)}
-                rows = pd.concat([rows, pd.DataFrame([row])])
-                rows.to_csv(OUT, index=False)
-                print(row, flush=True)
-    print(summary(rows).to_string(index=False))
+    results = Results()
+    with ThreadPoolExecutor(given.parallel) as pool:
+        jobs = [pool.submit(run, data, seed, given, results) for seed in range(given.seeds) for data in given.data]
+        for job in as_completed(jobs):
+            job.result()
+    print(summary(results.rows).to_string(index=False))
 
 
 if __name__ == "__main__":
