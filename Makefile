@@ -2,7 +2,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run airflow up down test lint e2e e2e-airflow e2e-ceph e2e-cluster e2e-ui fuzz bench clean lock .install .source
+.PHONY: help setup demo run airflow up down test lint e2e e2e-airflow e2e-ceph e2e-cluster e2e-long e2e-ui fuzz bench clean lock .install .source
 
 PYTHON ?= python3.11
 UV_VERSION := 0.13.9
@@ -91,10 +91,10 @@ down: ## stop that cluster; its data stay in Docker's volumes
 
 # ----------------------------------------------------------------- the checks
 
-test: setup ## the whole test suite; PYTEST_ARGS="-k name" for a part of it
+test: setup ## the test suite but for what e2e-... runs; PYTEST_ARGS="-k name" for a part of it
 	@$(IN_VENV); pytest $(PYTEST_ARGS)
 
-e2e: setup ## only the tests that run the whole pipeline
+e2e: setup ## only the tests that run the whole pipeline, those of e2e-long too
 	@$(IN_VENV); pytest -m e2e
 
 e2e-airflow: setup ## a real Airflow: three doors with one result, a night with nothing new, failures, secrets, arrivals
@@ -105,6 +105,9 @@ e2e-ceph: setup ## the bridge on Ceph's S3 gateway: atomic keys, workers without
 
 e2e-cluster: setup ## one run on PostgreSQL, Redis, two schedulers and Celery workers, as docs/cluster.md has it
 	@$(IN_VENV); pytest -m cluster tests/cluster
+
+e2e-long: setup ## workers without a shared disk: stale, killed, cut off; old runs removed; every option of the training
+	@$(IN_VENV); pytest -n 2 --dist loadfile --no-loadscope-reorder -m "long and not ceph" tests/e2e
 
 e2e-ui: setup ## a browser goes through Airflow's form, a run and its report; pictures in results/e2e-ui
 	@$(IN_VENV); pytest -m ui tests/airflow/test_ui.py

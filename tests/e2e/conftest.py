@@ -17,7 +17,12 @@ from tests.tiny import ROOT, merged
 
 SMALL: dict[str, Any] = {
     "ingest": {"digits": {"n_max": 12, "imbalance_ratio": 4}},
-    "analyze_bias": {"max_augment": 2, "max_synthesize": 2},
+    "analyze_bias": {
+        "max_augment": 2,
+        "max_synthesize": 2,
+        "cues": {"permutations": 19},
+        "quick_classifier": {"filters": 32},
+    },
     "train_source": {"backbones": {"resnet": {"depth": 8, "width": 4}}, "recipe": {"schedule": {"steps": 20}}},
     "train_generator": {"schedule": {"steps": 20}},
     "train_classifier": {"seeds": 2, "folds": 2, "fresh": 1, "recipe": {"schedule": {"steps": 20}}},

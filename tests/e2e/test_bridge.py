@@ -10,7 +10,7 @@ from tests.builders import digests
 from tests.e2e.bridge import Night, Watched, run_night, site_of
 from tests.e2e.conftest import Project
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

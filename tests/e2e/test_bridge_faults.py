@@ -21,7 +21,7 @@ from tests.builders import image_folder
 from tests.e2e.bridge import Night, Site, Watched, again, object_path, remove_objects, run_night, site_of, small_project
 from tests.tiny import ROOT
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 FEW = ("ingest", "ingest_source", "analyze_bias", "augment")
 # One task of a worker that is to be killed: the same call as an operator's, in a process of its own.
 TASK = """

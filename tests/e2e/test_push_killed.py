@@ -13,7 +13,7 @@ from tests.proxy import Proxy, proxy_to
 from tests.s3 import Server, server
 
 __all__ = ["server"]  # a fixture
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 OBJECT = rb"PUT /[^/]+/dvc/files/md5/"
 ENTRY = rb"PUT /[^/]+/runs/.*/fragments/"
 

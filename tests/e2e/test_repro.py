@@ -14,7 +14,7 @@ import pytest
 
 from pipeline import registry
 from plugins.dvc_graph import read_graph
-from tests.e2e.conftest import Project, checkout
+from tests.e2e.conftest import Project, checkout, stages_run
 from tests.tiny import ROOT
 
 pytestmark = pytest.mark.e2e
@@ -105,10 +105,10 @@ def test_killed_while_training_and_run_again_an_independent_clone_ends_the_same(
     assert "train_baseline" not in done
     assert "train_source" in done
 
-    ran = project.repro(COUNTERWEIGHT_WORKERS="2")
-    assert "train_baseline" in ran
+    ran = stages_run(project.run("dvc", "repro", "train_augmented", COUNTERWEIGHT_WORKERS="2").stdout)
+    assert {"train_baseline", "train_augmented"} <= ran
     assert not ran & done
-    assert project.outs() == finished.outs()
+    assert project.outs().items() <= finished.outs().items()  # test_bridge has the other stages too
 
 
 def test_a_folder_of_ones_own_coloured_images(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_folder_of_ones_own_coloured_images(tmp_path: Path) -> None:
     (source / "緑" / "broken.png").write_bytes(b"no picture")
 
     project = checkout(tmp_path / "mein Projekt ß")
-    project.change({"evaluate": {"min_test_images": 1}})
+    project.change({"evaluate": {"min_test_images": 1}, "train_classifier": {"seeds": 1, "fresh": 0}})
     project.run("python", "-m", "pipeline", "configure", str(source))
     project.run("python", "-m", "pipeline", "check")
     project.run("python", "-m", "pipeline", "scan")

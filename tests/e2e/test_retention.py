@@ -31,7 +31,7 @@ from tests.s3 import REGION, Server, server
 from tests.tiny import ROOT
 
 __all__ = ["server"]  # a fixture
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 FEW = ("ingest", "analyze_bias", "augment")
 NOW = utc_now() + timedelta(days=30)  # what retention takes for the time: all that a test writes is old
 # The seed that each night augments with, and how many days ago it was; `making` is not published yet.

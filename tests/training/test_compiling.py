@@ -109,7 +109,7 @@ needs_a_compiler = pytest.mark.skipif(
 )
 
 
-TAKES_LONG = ("flow",)  # half a minute of a processor, for its U-Net
+TAKES_LONG = ("flow", "gan")  # half a minute of a processor each
 
 
 class KilledError(Exception):
