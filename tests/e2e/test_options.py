@@ -21,7 +21,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "frozen features, mixed images": {
         "analyze_bias": {"strategy": "gain"},
         "augment": {"policy": {"name": "medical"}},
-        "train_source": {"weights": None, "task": "supervised"},
         "train_generator": {"name": "gan"},
         "train_classifier": {
             "loss": "logit_adjustment",
