@@ -105,7 +105,7 @@ def test_killed_while_training_and_run_again_an_independent_clone_ends_the_same(
     assert "train_baseline" not in done
     assert "train_source" in done
 
-    ran = stages_run(project.run("dvc", "repro", "train_augmented", COUNTERWEIGHT_WORKERS="2").stdout)
+    ran = stages_run(project.run("dvc", "repro", "train_baseline", "train_augmented", COUNTERWEIGHT_WORKERS="2").stdout)
     assert {"train_baseline", "train_augmented"} <= ran
     assert not ran & done
     assert project.outs().items() <= finished.outs().items()  # test_bridge has the other stages too
