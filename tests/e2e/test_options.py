@@ -115,12 +115,9 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.mark.parametrize("way", WAYS)
 def test_a_way_to_train_goes_up_to_the_verdict(project: Project, way: str) -> None:
     project.run("git", "checkout", "--quiet", "params.yaml")
-    changes = WAYS[way]
-    if (
-        params.read(project.root / "params.yaml")["ingest_source"]["source"] == "none"
-    ):  # it learns from the target's own
-        task = changes.get("train_source", {}).get("task", "simclr")
-        changes = merged(changes, {"train_source": {"task": task, "images": "real/train"}})
+    changes, given = WAYS[way], params.read(project.root / "params.yaml")
+    if given["ingest_source"]["source"] == "none" and "task" not in changes.get("train_source", {}):
+        changes = merged({"train_source": {"task": "simclr", "images": "real/train"}}, changes)
     project.change(changes)
     project.repro()
     metrics = json.loads((project.root / "results/evaluate/metrics.json").read_text(encoding="utf-8"))
