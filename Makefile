@@ -107,7 +107,7 @@ e2e-cluster: setup ## one run on PostgreSQL, Redis, two schedulers and Celery wo
 	@$(IN_VENV); pytest -m cluster tests/cluster
 
 e2e-long: setup ## workers without a shared disk: stale, killed, cut off; old runs removed; every option of the training
-	@$(IN_VENV); pytest -n 2 --dist loadfile --no-loadscope-reorder -m "long and not ceph" tests/e2e
+	@$(IN_VENV); pytest $(PYTEST_ARGS) -m long tests/e2e
 
 e2e-ui: setup ## a browser goes through Airflow's form, a run and its report; pictures in results/e2e-ui
 	@$(IN_VENV); pytest -m ui tests/airflow/test_ui.py

@@ -2,15 +2,17 @@
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from pipeline.dataset import Dataset, group_names, group_numbers
+from pipeline.dataset import Dataset
 
 Ints = npt.NDArray[np.int64]
 
 
 def folds_of(dataset: Dataset, num_folds: int, seed: int) -> Ints:
     """Fold of each row of a data set, whose groups (patients, series) are kept together."""
-    return assign_folds(dataset.labels, num_folds, seed, group_numbers(dataset, group_names(dataset)))
+    numbers, _ = pd.factorize(dataset.frame(["group"])["group"])  # -1 for none
+    return assign_folds(dataset.labels, num_folds, seed, numbers + 1)
 
 
 def assign_folds(labels: Ints, num_folds: int, seed: int, groups: Ints | None = None) -> Ints:
