@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.metrics.arms import called
 from pipeline.report import evidence
 from pipeline.report import format as form
 from pipeline.report.arms import KEYS, MANY_CLASSES, ClassRow, Figure, baseline_gains, class_rows, compared, figure
@@ -18,7 +19,6 @@ from pipeline.report.phrases import filled
 LAYOUTS = ((True, True), (False, True), (False, False))  # interval beside its figure or below, names cut or on lines
 UNBOUNDED = 10_000
 SMALLEST, EXTREMES = 10, 5
-APART = {"feature_completed": "Feature-space completion"}
 COLOURS = {"ship": "green", "hold": "yellow"}
 
 
@@ -150,7 +150,7 @@ def _apart(metrics: dict[str, Any]) -> list[str]:
         over = [(figure(gains[key]["balanced_accuracy"]), title) for key, title in baseline_gains(gains).items()]
         told = [f"{form.points(gain.mean)} ({form.points_interval(gain.ci95)}) over {title}" for gain, title in over]
         notes.append(
-            f"{APART.get(arm, arm)}, apart from the verdict: {form.percent(own.mean)} "
+            f"{called(arm).capitalize()}, apart from the verdict: {form.percent(own.mean)} "
             f"({form.percent_interval(own.ci95)}), {', '.join(told)}"
         )
     return notes

@@ -27,7 +27,7 @@ from pipeline.plan import ClassPlan
 from pipeline.progress import log
 from pipeline.report import charts_all
 from pipeline.strategies import Cost, Override, Situation
-from pipeline.training.folds import assign_folds
+from pipeline.training.folds import assign_folds, numbered_groups
 
 Floats = npt.NDArray[np.float64]
 REPEATS = 2  # ways to cut into folds that the learning curves are averaged over
@@ -129,7 +129,7 @@ def analyse(
     train, test = data["train"], data["test"]
     names, labels = train.class_names, train.labels
     side = min(train.image_shape[1:])
-    issues, points = judge(seen, labels, len(names), params)
+    issues, points = judge(seen, train, params)
     flagged = image_table.write(images, seen, names, issues, params.odd_images, has_edges=side >= analysis.FINE)
     permutations = params.cues.permutations
     newest, no_newest = analysis.batch_drift(seen, labels, len(names), permutations, params.seed)
@@ -152,13 +152,12 @@ def analyse(
     )
 
 
-def judge(
-    seen: Survey, labels: npt.NDArray[np.int64], num_classes: int, params: Params
-) -> tuple[label_issues.Issues, learning_curve.Points]:
+def judge(seen: Survey, train: Dataset, params: Params) -> tuple[label_issues.Issues, learning_curve.Points]:
     """What the quick classifier says of labels and of more images; it sees training images only."""
-    given, settings = labels[seen.copied], params.quick_classifier
+    given, groups = train.labels[seen.copied], numbered_groups(train)[seen.copied]
+    num_classes, settings = train.num_classes, params.quick_classifier
     x = quick.features(seen.copies, settings.filters, params.seed)
-    repeats = [assign_folds(given, settings.folds, params.seed + repeat) for repeat in range(REPEATS)]
+    repeats = [assign_folds(given, settings.folds, params.seed + repeat, groups) for repeat in range(REPEATS)]
     found = label_issues.find(quick.out_of_fold(x, given, repeats[0], num_classes), given, params.label_issues)
     points = learning_curve.measure(x, given, num_classes, repeats, params.seed)
     return replace(found, rows=seen.copied[found.rows]), points

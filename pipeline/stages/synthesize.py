@@ -4,6 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -109,12 +110,13 @@ def run(
     real, planned = Dataset.open(train), plans.read(plan)
     model = load_generator(generator)
     how = recipe.of(model, generator, real.class_names, params.sampling)
-    reference, attributes = _reference(real, folds), Attributes(model.attributes, real, params.attribute)
+    source = Source(model, how, Attributes(model.attributes, real, params.attribute))
+    reference = _reference(real, folds)
     tallies = {name: Tally(round(params.multiple * planned[name].synthesize)) for name in real.class_names}
     start = time.monotonic()
     with new_folder(out) as folder:
         recipe.write(folder, how)
-        _fill(folder, tallies, model, reference, attributes, how, params)
+        _fill(folder, tallies, source, reference, params)
     pace.record("synthesize", sum(tally.accepted for tally in tallies.values()), time.monotonic() - start)
     judgeable = {real.class_names[label] for label in reference.judgeable_classes}
     unjudged = [name for name, tally in tallies.items() if tally.drawn and name not in judgeable]
@@ -125,6 +127,20 @@ def run(
     write_table(fidelity, outcome.fidelity(tallies))
     _tell(tallies, unjudged)
     _tell_real(real_passed)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What candidates are drawn from: a generator, how it is sampled, and the attribute that it is told."""
+
+    model: Generator
+    recipe: Recipe
+    attributes: Attributes
+
+    def draw(self, label: int, seeds: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint8], list[str | None]]:
+        """An image of the class for each seed, uint8 [N, C, H, W], and the value of the attribute that it shows."""
+        labels, values = np.full(len(seeds), label, dtype=np.int64), self.attributes.draw(label, seeds)
+        return recipe.draw(self.model, labels, seeds, self.recipe, values), self.attributes.names(values)
 
 
 def load_generator(folder: Path) -> Generator:
@@ -154,33 +170,18 @@ def _reference(real: Dataset, folder: Path) -> Reference:
     return Reference(store.images(), store.labels, folds, [load(folder, name) for name in names], real.num_classes)
 
 
-def _fill(
-    folder: Path,
-    tallies: dict[str, Tally],
-    model: Generator,
-    reference: Reference,
-    attributes: Attributes,
-    how: Recipe,
-    params: Params,
-) -> None:
+def _fill(folder: Path, tallies: dict[str, Tally], source: Source, reference: Reference, params: Params) -> None:
     """Writes the accepted images class by class, and what became of each draw into the tallies."""
     wanted = sum(tally.wanted for tally in tallies.values())
     with ShardWriter(folder, tuple(tallies)) as writer, bar("synthesize", wanted, "image") as shown:
         for label, (name, tally) in enumerate(tallies.items()):
-            for row in _accepted(label, name, tally, model, reference, attributes, how, params):
+            for row in _accepted(label, name, tally, source, reference, params):
                 writer.add(row)
                 shown.update()
 
 
 def _accepted(
-    label: int,
-    name: str,
-    tally: Tally,
-    model: Generator,
-    reference: Reference,
-    attributes: Attributes,
-    how: Recipe,
-    params: Params,
+    label: int, name: str, tally: Tally, source: Source, reference: Reference, params: Params
 ) -> Iterator[Row]:
     """Rows of one class until its quota is filled or its draws are used up; draw k has a seed of its own."""
     limit = int(tally.wanted * params.max_draws)
@@ -189,10 +190,8 @@ def _accepted(
     while tally.accepted < tally.wanted and tally.drawn < limit:
         numbers = range(tally.drawn, min(tally.drawn + MICRO_BATCH, limit))
         seeds = np.array([derive(params.seed, label, number) for number in numbers], dtype=np.int64)
-        labels = np.full(len(seeds), label, dtype=np.int64)
-        values = attributes.draw(label, seeds)
-        images, groups = recipe.draw(model, labels, seeds, how, values), attributes.names(values)
-        measures = reference.measure(images, labels, kept)
+        images, groups = source.draw(label, seeds)
+        measures = reference.measure(images, np.full(len(seeds), label, dtype=np.int64), kept)
         passed, reasons = judge(measures, reference, params.gate)
         places = np.flatnonzero(passed)[: tally.wanted - tally.accepted]
         filled = len(places) == tally.wanted - tally.accepted

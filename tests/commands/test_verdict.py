@@ -101,7 +101,7 @@ def test_an_arm_apart_is_a_note_that_fits_and_not_a_column(
     table, _, rest = capsys.readouterr().out.partition("2 training seeds")
     assert "50.0" not in table
     note = " ".join(rest.partition("SHIP")[0].split())
-    assert "Feature-space completion, apart from the verdict: 50.0 (" in note
+    assert "Completed in features, apart from the verdict: 50.0 (" in note
     assert "+10.0 (" in note.partition("over cross-entropy")[0]
     assert "+5.0 (" in note.partition("over cross-entropy")[2].partition("over Balanced Softmax")[0]
     assert all(len(line) <= 80 for line in rest.partition("Report:")[0].splitlines())

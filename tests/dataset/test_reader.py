@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.dataset import Dataset, ShardWriter, reader, writer
+from pipeline.dataset.schema import schema
 from pipeline.errors import UserError
 from tests.builders import picture, rows, write_dataset
 
@@ -96,6 +97,10 @@ def test_what_is_no_data_set_is_refused_with_its_place(tmp_path: Path) -> None:
     foreign.mkdir()
     pq.write_table(pa.table({"label": [1]}), foreign / "a.parquet")
     with pytest.raises(UserError, match=r"a\.parquet: is no shard of a data set"):
+        Dataset.open(foreign)
+    old = schema(("a",)).remove(schema(("a",)).get_field_index("group"))
+    pq.write_table(old.empty_table(), foreign / "a.parquet")
+    with pytest.raises(UserError, match=r"a\.parquet: is no shard .*no column group: written by an earlier version\?"):
         Dataset.open(foreign)
     (foreign / "a.parquet").write_bytes(b"PAR1 cut off")
     with pytest.raises(UserError, match=r"a\.parquet: is no shard of a data set"):

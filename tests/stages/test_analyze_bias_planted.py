@@ -123,6 +123,19 @@ def test_planted_swaps_are_listed_with_their_true_class(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "plots" / "label_issues.png").is_file()
 
 
+def test_a_wrongly_labelled_series_does_not_vouch_for_itself(tmp_path: Path) -> None:
+    images, labels, series = scenes(LABELS, 0), LABELS.copy(), np.arange(40, 50)
+    noise = np.random.default_rng(0).integers(-3, 4, images[series].shape)
+    images[series], labels[series] = np.clip(images[40] + noise, 0, 255), 1
+    given = [{"group": "series 1"} if row in series else {} for row in range(len(labels))]
+    listed = {}
+    for name, told_of in (("series", given), ("single images", None)):
+        found = analyse(tmp_path / name, [(images, labels)], given=told_of)["label_issues"]["images"]
+        listed[name] = len({int(Path(image["path"]).stem) for image in found} & set(series))
+    assert listed["series"] >= 8
+    assert listed["single images"] <= 2
+
+
 def test_a_sample_of_the_images_names_the_right_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.dataset.writer.ROW_GROUP_ROWS", 20)
     monkeypatch.setattr("pipeline.metrics.bias.survey.JOB_PIXELS", 24 * 24 * 50)  # several parts
