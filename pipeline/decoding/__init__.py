@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipeline.decoding.orientation import orientation_of, upright
 from pipeline.images import Pixels
 
 MAX_PIXELS = 100_000_000
+_QUIET = Lock()  # one thread at a time may change which warnings are shown
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
@@ -43,7 +45,7 @@ def _refuse_large(size: tuple[int, int] | None) -> None:
 
 def _decode_any(data: bytes) -> Pixels:
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with _QUIET, warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _refuse_large((image.height, image.width))
             _refuse_partly_filled(image)
             pixels = _to_pixels(image)  # before the orientation is asked for: a TIFF is turned as it is read

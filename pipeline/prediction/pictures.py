@@ -1,14 +1,20 @@
-"""New images as a classifier sees them, prepared like those it was trained on, one after the other."""
+"""New images as a classifier sees them, prepared like those it was trained on."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from pipeline import sources
 from pipeline.decoding import UndecodableImageError, decode
+from pipeline.engine import num_workers
 from pipeline.images import Pixels, Shape, fit
 from pipeline.intake import why_unread
+
+AHEAD = 4  # images a thread that are read before they are asked for
 
 
 @dataclass(frozen=True)
@@ -35,18 +41,36 @@ class Pictures:
         return sum(len(names) for _, names, _ in self._opened)
 
     def prepared(self, shape: Shape) -> Iterator[Picture]:
-        """Every image in `shape`, or what is wrong with it."""
+        """Every image in `shape`, in order, or what is wrong with it; all processors decode."""
+        threads = num_workers()
+        coming: deque[Future[Picture]] = deque()
+        with ThreadPoolExecutor(threads) as pool:
+            for path, read in self._files():
+                coming.append(_read(pool, path, read, shape))
+                if len(coming) > AHEAD * threads:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
+
+    def _files(self) -> Iterator[tuple[str, Callable[[], bytes]]]:
         for place, names, read in self._opened:
             for name in names:
-                path = _printable(f"{place.rstrip('/') or '/'}/{name}" if name else place)
-                try:
-                    pixels = fit(decode(read(name)), shape.size, shape.channels, shape.how)
-                except OSError as error:
-                    yield Picture(path, None, why_unread(error))
-                except UndecodableImageError as error:
-                    yield Picture(path, None, str(error))
-                else:
-                    yield Picture(path, pixels)
+                yield _printable(f"{place.rstrip('/') or '/'}/{name}" if name else place), partial(read, name)
+
+
+def _read(pool: ThreadPoolExecutor, path: str, read: Callable[[], bytes], shape: Shape) -> Future[Picture]:
+    """Reads a file here, since an archive has one place that it is read at, and has it decoded by the pool."""
+    try:
+        return pool.submit(_decoded, path, read(), shape)
+    except OSError as error:
+        return pool.submit(Picture, path, None, why_unread(error))
+
+
+def _decoded(path: str, data: bytes, shape: Shape) -> Picture:
+    try:
+        return Picture(path, fit(decode(data), shape.size, shape.channels, shape.how))
+    except UndecodableImageError as error:
+        return Picture(path, None, str(error))
 
 
 def _printable(path: str) -> str:

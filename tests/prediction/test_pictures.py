@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import struct
+import warnings
 import zlib
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 
 from pipeline.errors import UserError
 from pipeline.images import Shape, decode_png
-from pipeline.prediction.pictures import Picture, Pictures
+from pipeline.prediction.pictures import AHEAD, Picture, Pictures
 from tests.builders import build, picture, save, solid, tar_of, zip_of, zst_of
 
 SHAPE = Shape(8, 3, "crop")
@@ -169,11 +170,33 @@ def test_a_name_that_is_no_unicode_can_be_written_down(tmp_path: Path) -> None:
     assert got.pixels is not None
 
 
-def test_an_image_is_read_when_it_is_asked_for_and_not_before(tmp_path: Path) -> None:
-    paths = [save(tmp_path / "in" / f"{number}.png", picture(0, number)) for number in range(3)]
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_few_images_are_read_before_they_are_asked_for(
+    tmp_path: Path, threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COUNTERWEIGHT_WORKERS", threads)
+    ahead = AHEAD * int(threads)
+    paths = [save(tmp_path / "in" / f"{number:02}.png", picture(0, number)) for number in range(ahead + 4)]
     with ExitStack() as stack:
         coming = Pictures([str(tmp_path / "in")], stack).prepared(SHAPE)
-        assert next(coming).problem is None
-        paths[1].unlink()
-        assert next(coming).problem == "cannot be read: No such file or directory"
-        assert next(coming).problem is None
+        first = next(coming)
+        paths[ahead + 1].unlink()
+        rest = list(coming)
+    assert [found.path for found in [first, *rest]] == [str(path) for path in paths]
+    assert rest[ahead].problem == "cannot be read: No such file or directory"
+    assert [found.path for found in rest if found.problem] == [str(paths[ahead + 1])]
+
+
+def test_any_number_of_threads_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, data in odd_files().items():
+        (tmp_path / name).write_bytes(data)
+    found = []
+    for threads in ("1", "4"):
+        monkeypatch.setenv("COUNTERWEIGHT_WORKERS", threads)
+        filters = warnings.filters[:]
+        found.append(prepared(tmp_path))
+        assert warnings.filters == filters
+    assert list(found[0]) == list(found[1])
+    for one, other in zip(*(each.values() for each in found), strict=True):
+        assert one.problem == other.problem
+        np.testing.assert_array_equal(one.pixels, other.pixels)
