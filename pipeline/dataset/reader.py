@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.dataset.schema import Row, class_names
+from pipeline.dataset.schema import Row, class_names, schema
 from pipeline.errors import UserError
 from pipeline.images import Pixels, decode_png
 
@@ -87,10 +87,13 @@ class Dataset:
         return np.bincount(self.labels, minlength=self.num_classes).astype(np.int64)
 
     def frame(self, columns: Sequence[str]) -> pd.DataFrame:
-        """The named columns (not `image`) of all rows."""
+        """The named columns (not `image`) of all rows; one that an earlier version did not write is empty."""
         assert "image" not in columns, "images are streamed by `batches`, never held at once"
-        tables = [pq.read_table(shard, columns=list(columns), pre_buffer=False) for shard in self.shards]
-        return pa.concat_tables(tables).to_pandas(self_destruct=True)
+        tables = [schema(()).empty_table().select(columns)]
+        for shard in self.shards:
+            with pq.ParquetFile(shard, pre_buffer=False) as file:
+                tables.append(file.read([name for name in columns if name in file.schema_arrow.names]))
+        return pa.concat_tables(tables, promote_options="default").to_pandas(self_destruct=True)
 
     def batches(self, columns: Sequence[str] | None = None, batch_rows: int = 500) -> Iterator[pa.RecordBatch]:
         """Streams all rows in order, at most `batch_rows` at a time."""

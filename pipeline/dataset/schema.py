@@ -113,15 +113,12 @@ def class_names(arrow: pa.Schema) -> tuple[str, ...]:
     """The class names that `schema` put in.
 
     Raises:
-        ValueError: the schema was not written by us, or by a version whose data sets had fewer columns.
+        ValueError: the schema was not written by us.
     """
     try:
-        names = tuple(json.loads(arrow.metadata[b"huggingface"])["info"]["features"]["label"]["names"])
+        return tuple(json.loads(arrow.metadata[b"huggingface"])["info"]["features"]["label"]["names"])
     except (KeyError, TypeError, ValueError):
         raise ValueError("no class names in the Parquet schema") from None
-    if missing := [name for name in _COLUMNS if name not in arrow.names]:
-        raise ValueError(f"no column {', '.join(missing)}: written by an earlier version? then run its stage again")
-    return names
 
 
 def to_batch(rows: list[Row], arrow: pa.Schema) -> pa.RecordBatch:

@@ -6,7 +6,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.dataset import Dataset, ShardWriter, reader, writer
-from pipeline.dataset.schema import schema
 from pipeline.errors import UserError
 from tests.builders import picture, rows, write_dataset
 
@@ -98,13 +97,23 @@ def test_what_is_no_data_set_is_refused_with_its_place(tmp_path: Path) -> None:
     pq.write_table(pa.table({"label": [1]}), foreign / "a.parquet")
     with pytest.raises(UserError, match=r"a\.parquet: is no shard of a data set"):
         Dataset.open(foreign)
-    old = schema(("a",)).remove(schema(("a",)).get_field_index("group"))
-    pq.write_table(old.empty_table(), foreign / "a.parquet")
-    with pytest.raises(UserError, match=r"a\.parquet: is no shard .*no column group: written by an earlier version\?"):
-        Dataset.open(foreign)
     (foreign / "a.parquet").write_bytes(b"PAR1 cut off")
     with pytest.raises(UserError, match=r"a\.parquet: is no shard of a data set"):
         Dataset.open(foreign)
+
+
+def test_columns_that_an_earlier_version_did_not_write_are_empty(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "old", {"a": 3})
+    (shard,) = Dataset.open(tmp_path / "old").shards
+    pq.write_table(pq.read_table(shard).drop_columns(["source_width", "group"]), shard)
+    write_dataset(tmp_path / "new", {"a": 2})
+    for folders, number in ((["old"], 3), (["old", "new"], 5), (["new", "old"], 5)):
+        table = Dataset.open(*(tmp_path / name for name in folders)).frame(["group", "label", "source_width"])
+        assert list(table) == ["group", "label", "source_width"]
+        assert len(table) == number
+        assert table["group"].isna().all()
+        assert table["source_width"].isna().all()
+    assert len(list(Dataset.open(tmp_path / "old").rows())) == 3
 
 
 def test_different_classes_cannot_be_joined(tmp_path: Path) -> None:
