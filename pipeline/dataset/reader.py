@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.dataset.schema import Row, class_names, schema
+from pipeline.dataset.schema import LATER, Row, class_names, schema
 from pipeline.errors import UserError
 from pipeline.images import Pixels, decode_png
 
@@ -92,7 +92,8 @@ class Dataset:
         tables = [schema(()).empty_table().select(columns)]
         for shard in self.shards:
             with pq.ParquetFile(shard, pre_buffer=False) as file:
-                tables.append(file.read([name for name in columns if name in file.schema_arrow.names]))
+                lacking = set(LATER) - set(file.schema_arrow.names)
+                tables.append(file.read([name for name in columns if name not in lacking]))
         return pa.concat_tables(tables, promote_options="default").to_pandas(self_destruct=True)
 
     def batches(self, columns: Sequence[str] | None = None, batch_rows: int = 500) -> Iterator[pa.RecordBatch]:

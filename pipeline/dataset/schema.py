@@ -29,6 +29,7 @@ _COLUMNS: dict[str, pa.DataType] = {
     "source_height": pa.int32(),
     "group": pa.string(),
 }
+LATER = ("source_width", "source_height", "group")  # columns that earlier versions did not write
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from pipeline.plan import ClassPlan
 from pipeline.progress import log
 from pipeline.report import charts_all
 from pipeline.strategies import Cost, Override, Situation
-from pipeline.training.folds import assign_folds, numbered_groups
+from pipeline.training.folds import assign_folds, numbered
 
 Floats = npt.NDArray[np.float64]
 REPEATS = 2  # ways to cut into folds that the learning curves are averaged over
@@ -154,7 +154,7 @@ def analyse(
 
 def judge(seen: Survey, train: Dataset, params: Params) -> tuple[label_issues.Issues, learning_curve.Points]:
     """What the quick classifier says of labels and of more images; it sees training images only."""
-    given, groups = train.labels[seen.copied], numbered_groups(train)[seen.copied]
+    given, groups = train.labels[seen.copied], numbered(seen.take(["group"], seen.copied)["group"])
     num_classes, settings = train.num_classes, params.quick_classifier
     x = quick.features(seen.copies, settings.filters, params.seed)
     repeats = [assign_folds(given, settings.folds, params.seed + repeat, groups) for repeat in range(REPEATS)]

@@ -11,12 +11,12 @@ Ints = npt.NDArray[np.int64]
 
 def folds_of(dataset: Dataset, num_folds: int, seed: int) -> Ints:
     """Fold of each row of a data set, whose groups (patients, series) are kept together."""
-    return assign_folds(dataset.labels, num_folds, seed, numbered_groups(dataset))
+    return assign_folds(dataset.labels, num_folds, seed, numbered(dataset.frame(["group"])["group"]))
 
 
-def numbered_groups(dataset: Dataset) -> Ints:
+def numbered(groups: pd.Series) -> Ints:
     """A number for the group of each row, in the order they are met, int64 [N]; 0 for none."""
-    numbers, _ = pd.factorize(dataset.frame(["group"])["group"])  # -1 for none
+    numbers, _ = pd.factorize(groups)  # -1 for none
     return np.asarray(numbers, dtype=np.int64) + 1
 
 
