@@ -111,11 +111,10 @@ class GAN(Generator):
             images = self.generator(z, *made_for)
         if not (self.params.gradient_penalty and torch.is_grad_enabled()):
             return discriminator_loss(self.params.objective, *self._judge(batch, batch.images, images))
-        seen, images = batch.images.detach().requires_grad_(), images.requires_grad_()
+        both = self.params.objective == "relativistic"
+        seen, images = batch.images.detach().requires_grad_(), images.requires_grad_(both)
         real, made = self._judge(batch, seen, images)
-        penalty = gradient_penalty(real, seen)
-        if self.params.objective == "relativistic":
-            penalty = penalty + gradient_penalty(made, images)
+        penalty = gradient_penalty(torch.cat([real, made]), seen, images) if both else gradient_penalty(real, seen)
         return discriminator_loss(self.params.objective, real, made) + self.params.gradient_penalty / 2 * penalty
 
     def _judge(self, batch: Batch, real: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
@@ -170,11 +169,15 @@ def generator_loss(objective: str, real: Tensor, made: Tensor) -> Tensor:
     return softplus(real - made).mean()
 
 
-def gradient_penalty(logits: Tensor, images: Tensor) -> Tensor:
-    """Mean over the images of the squared norm of the gradient of each one's logit (Mescheder et al. 2018, eq. 9)."""
-    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    squared: Tensor = gradient.square().flatten(1).sum(dim=1)
-    return squared.mean()
+def gradient_penalty(logits: Tensor, *images: Tensor) -> Tensor:
+    """Mean over the images of the squared norm of the gradient of each one's logit (Mescheder et al. 2018, eq. 9).
+
+    Args:
+        images: tensors [N, C, H, W] of which each image moves its own logit only; their means add up. One pass through
+            the network serves them all.
+    """
+    gradients = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return torch.stack([gradient.square().flatten(1).sum(dim=1).mean() for gradient in gradients]).sum()
 
 
 def truncated(z: Tensor, limit: float) -> Tensor:

@@ -93,6 +93,22 @@ def test_penalty_by_hand() -> None:
     assert gradient_penalty((images * 2).flatten(1).sum(dim=1), images).item() == pytest.approx(4 + 4)
 
 
+def test_the_penalty_of_two_kinds_of_images_is_the_sum_of_each_one_s_alone() -> None:
+    model, told = gan(), batch()
+    real, made = told.images.clone().requires_grad_(), (-told.images).requires_grad_()
+
+    def slopes(together: bool) -> Tensor:
+        logits = model._judge(told, real, made)
+        if together:
+            penalty = gradient_penalty(torch.cat(logits), real, made)
+        else:
+            penalty = gradient_penalty(logits[0], real) + gradient_penalty(logits[1], made)
+        convolution = model.discriminator.features[0].weight
+        return torch.cat([penalty.view(1), torch.autograd.grad(penalty, convolution)[0].flatten()])
+
+    torch.testing.assert_close(slopes(together=True), slopes(together=False), rtol=1e-3, atol=1e-7)
+
+
 class Slope(nn.Module):
     """A discriminator whose logit is `slope` times the sum of the pixels."""
 
