@@ -12,6 +12,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from pipeline.generators import NUM_DOMAINS, blend
 from pipeline.generators._classes import Classes
+from pipeline.generators._convolution import SmoothConv2d
 
 EMBEDDING = 32
 FEATURES = 256
@@ -65,7 +66,12 @@ class Painter(nn.Module):
 
 
 class Critic(nn.Module):
-    """The discriminator: image, class and domain to a logit; higher is more real."""
+    """The discriminator: image, class and domain to a logit; higher is more real.
+
+    Args:
+        spectral: normalises the spectrum of all layers.
+        penalised: its gradient by the image will be differentiated.
+    """
 
     def __init__(
         self,
@@ -74,13 +80,15 @@ class Critic(nn.Module):
         width: int,
         num_classes: int,
         num_attributes: int,
+        *,
         spectral: bool,
+        penalised: bool,
     ) -> None:
         super().__init__()
-        wide = widths(width, len(sizes))
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 1, 1), nn.LeakyReLU(SLOPE)]
+        wide, conv = widths(width, len(sizes)), SmoothConv2d if penalised else nn.Conv2d
+        layers: list[nn.Module] = [conv(channels, width, 3, 1, 1), nn.LeakyReLU(SLOPE)]
         for level in range(1, len(sizes)):
-            layers += [nn.Conv2d(wide[level - 1], wide[level], _kernel(sizes[level - 1]), 2, 1), nn.LeakyReLU(SLOPE)]
+            layers += [conv(wide[level - 1], wide[level], _kernel(sizes[level - 1]), 2, 1), nn.LeakyReLU(SLOPE)]
         flat = wide[-1] * math.prod(sizes[-1])
         self.features = nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, FEATURES), nn.LeakyReLU(SLOPE))
         self.score = nn.Linear(FEATURES, 1, bias=False)

@@ -82,7 +82,8 @@ class GAN(Generator):
         self.params, sizes = params, halved(image_shape)
         common = image_shape[0], sizes, params.width, num_classes, num_attributes
         self.generator = Painter(params.noise_dim, *common)
-        self.discriminator = Critic(*common, params.spectral_norm)
+        penalised = params.gradient_penalty > 0
+        self.discriminator = Critic(*common, spectral=params.spectral_norm, penalised=penalised)
 
     def players(self) -> dict[str, list[nn.Parameter]]:
         """The discriminator moves first."""
