@@ -8,11 +8,13 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.timing import Result, compare
 from pipeline import generators, params
 from pipeline.generators import Generator
+from pipeline.generators._convolution import SmoothConv2d
 from pipeline.training.batches import Batch
 from pipeline.training.loop import train
 from pipeline.training.schedule import Schedule
@@ -59,8 +61,11 @@ def _ours(name: str, precision: Literal["32", "auto"]) -> int:
 
 
 def _plain(name: str) -> int:
-    """The same losses and updates in a loop as it is commonly written."""
+    """The same losses and updates in a loop as it is commonly written, of torch's own layers."""
     model, batch = _new(name).to(memory_format=torch.contiguous_format), _batch(torch.contiguous_format)  # type: ignore[call-overload]
+    for module in model.modules():
+        if isinstance(module, SmoothConv2d):
+            module.__class__ = nn.Conv2d
     optimisers = {player: torch.optim.AdamW(parameters, lr=1e-4) for player, parameters in model.players().items()}
     for step in range(STEPS):
         for player, optimiser in optimisers.items():
