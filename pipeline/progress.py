@@ -19,19 +19,25 @@ def track(items: Iterable[T], label: str, total: int | None = None, unit: str = 
             shown.update()
 
 
-def bar(label: str, total: int | None, unit: str = "it") -> "tqdm[Any] | _Lines":
-    """Progress for loops that count for themselves: a context with `.update(n)` and `.set_postfix(values)`."""
+def bar(label: str, total: int | None, unit: str = "it", done: int = 0) -> "tqdm[Any] | _Lines":
+    """Progress for loops that count for themselves: a context with `.update(n)` and `.set_postfix(values)`.
+
+    Args:
+        done: how many were done before; they say nothing about how long the others take.
+    """
     if sys.stderr.isatty():
-        return tqdm(total=total, desc=label, unit=unit, file=sys.stderr, mininterval=0.2, dynamic_ncols=True)
-    return _Lines(label, total, unit)
+        return tqdm(
+            total=total, initial=done, desc=label, unit=unit, file=sys.stderr, mininterval=0.2, dynamic_ncols=True
+        )
+    return _Lines(label, total, unit, done)
 
 
 class _Lines:
     """Progress where no terminal is: a line every `LOG_INTERVAL_S` seconds."""
 
-    def __init__(self, label: str, total: int | None, unit: str) -> None:
+    def __init__(self, label: str, total: int | None, unit: str, done: int) -> None:
         self._label, self._total, self._unit = label, total, unit
-        self._done, self._postfix = 0, ""
+        self._before, self._done, self._postfix = done, done, ""
         self._start = self._shown_at = time.monotonic()
 
     def __enter__(self) -> "_Lines":
@@ -54,7 +60,8 @@ class _Lines:
     def _show(self) -> None:
         self._shown_at = time.monotonic()
         elapsed = self._shown_at - self._start
-        left = f", {elapsed / self._done * (self._total - self._done):.0f} s left" if self._total and self._done else ""
+        new = self._done - self._before
+        left = f", {elapsed / new * (self._total - self._done):.0f} s left" if self._total and new else ""
         log(f"{self._label}: {self._done}/{self._total or '?'} {self._unit} in {elapsed:.0f} s{left}{self._postfix}")
 
 

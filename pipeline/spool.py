@@ -128,8 +128,8 @@ def obtain_all(pin: source_lock.Pin, shape: Shape, label: str) -> list[Spool]:
     """
     folders = [cache_folder() / "batches" / _key(batch.digest, *astuple(shape)) for batch in pin.batches]
     missing = [number for number, folder in enumerate(folders) if not (folder / "files" / "meta.json").exists()]
-    with bar(label, sum(batch.files for batch in pin.batches), "image") as shown:
-        shown.update(sum(batch.files for number, batch in enumerate(pin.batches) if number not in missing))
+    files = [batch.files for batch in pin.batches]
+    with bar(label, sum(files), "image", done=sum(files) - sum(files[number] for number in missing)) as shown:
         for numbers in _passes(pin, missing, shape):
             _build({number: folders[number] for number in numbers}, pin, shape, shown)
     return [_open(folder) for folder in folders]

@@ -90,13 +90,12 @@ def train(
     run = _Run(model, schedule, fabric, label)
     steps, best = schedule.steps, _Best(schedule, validate) if validate and schedule.check_every else None
     first = fabric.is_global_zero
+    start = checkpoint.load(run.state() | (best.state(run.chosen()) if best else {})) if checkpoint else 0
     with (
         torch.random.fork_rng(),
-        bar(label, steps, "step") if show and first else _Silent() as shown,
+        bar(label, steps, "step", done=start) if show and first else _Silent() as shown,
         compiling(model, fabric.device, steps, label) as compile_if_it_pays,
     ):
-        start = checkpoint.load(run.state() | (best.state(run.chosen()) if best else {})) if checkpoint else 0
-        shown.update(start)
         left = range(start, steps)
         for step, batch in zip(left, in_order(batch_at, left, ahead=fabric.device.type != "cpu"), strict=True):
             torch.manual_seed(derive(seed, "step", step, fabric.global_rank))
