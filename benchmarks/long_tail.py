@@ -10,6 +10,7 @@ updates, whose figures compare with each other only; `--parallel 2 --threads 1` 
 """
 
 import argparse
+import json
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from threading import Lock
@@ -59,8 +60,9 @@ ARMS: dict[str, dict[str, Any]] = {
         "folds": True,
     },  # the gate's classifiers; they count in its seconds
     "BCL": {"loss": "balanced_contrastive", "recipe": {"views": TRIVIAL}},
-    "Balanced Softmax, completed": {"loss": "balanced_softmax", "completed": True},
-    "BCL, completed": {"loss": "balanced_contrastive", "recipe": {"views": TRIVIAL}, "completed": True},
+    "Balanced Softmax, augmented": {"loss": "balanced_softmax", "added": "augmented"},
+    "Balanced Softmax, completed": {"loss": "balanced_softmax", "added": "synthetic"},
+    "BCL, completed": {"loss": "balanced_contrastive", "recipe": {"views": TRIVIAL}, "added": "synthetic"},
 }
 
 
@@ -124,11 +126,7 @@ def _names(trial: Trial) -> list[str]:
 def train(trial: Trial, arm: str) -> tuple[Path, float]:
     """Trains an arm; returns the folder of its classifier and the seconds it took."""
     how = ARMS[arm]
-    added = " data/synthetic" if how.get("completed") else ""
-    if added and not (trial.folder / "data/synthetic").exists():
-        if not (trial.folder / "models/folds").exists():
-            train(trial, "Balanced Softmax")
-        trial.run("train_generator", "synthesize")
+    added = f" {ADDED[how['added']](trial)}" if "added" in how else ""
     out = f"models/{arm.replace(' ', '-').replace(',', '')}"
     folds = " --folds models/folds" if how.get("folds") else ""
     trial.change({"train_classifier": merged({"recipe": {"views": None}}, {"recipe": how.get("recipe", {})})})
@@ -137,6 +135,37 @@ def train(trial: Trial, arm: str) -> tuple[Path, float]:
         f" --val data/real/val --source models/source --out {out}{folds} --metrics {out}.json --curves {out}.csv"
     )
     return trial.folder / out, seconds
+
+
+def synthetic(trial: Trial) -> str:
+    """The folder of the synthetic images of the plan; made if it isn't there."""
+    folder = "data/synthetic"
+    if not (trial.folder / folder).exists():
+        if not (trial.folder / "models/folds").exists():
+            train(trial, "Balanced Softmax")
+        trial.run("train_generator", "synthesize")
+    return folder
+
+
+def augmented(trial: Trial) -> str:
+    """The folder of as many cropped and mirrored images of each class as are to be synthetic: what these must beat."""
+    folder, results = "data/in_place_of_synthetic", "results/in_place_of_synthetic"
+    if not (trial.folder / folder).exists():
+        planned = trial.json("results/analyze_bias/plan.json")
+        swapped = {
+            name: {"real": counts["real"], "augment": counts["synthesize"], "synthesize": 0}
+            for name, counts in planned.items()
+        }
+        (trial.folder / f"{results}.plan.json").write_text(json.dumps(swapped), encoding="utf-8")
+        trial.change({"augment": {"policy": CROP_AND_FLIP, "limits": {"horizontal_flip": 0.5}}})
+        trial.call(
+            f"python -m pipeline augment --train data/real/train --plan {results}.plan.json --out {folder}"
+            f" --metrics {results}.json"
+        )
+    return folder
+
+
+ADDED = {"augmented": augmented, "synthetic": synthetic}
 
 
 class Results:
