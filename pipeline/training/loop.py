@@ -221,8 +221,8 @@ class _Run:
         ]
 
     def told(self, step: int) -> dict[str, str]:
-        """Mean losses of the interval that ends with `step`, and images a second since the last call."""
-        column = self.curve[:, step // self.interval] / self.interval
+        """Mean losses of the interval that `step` ends (the last may be short); images a second since the last call."""
+        column = self.curve[:, step // self.interval] / (step % self.interval + 1)
         now = time.monotonic()
         pace = self._images / max(now - self._since, 1e-9)
         self._images, self._since = 0, now

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pipeline import progress
 from pipeline.errors import UserError
 from pipeline.training import loop
 from pipeline.training.batches import Batch
@@ -204,6 +205,17 @@ def test_a_loss_that_is_no_number_stops_the_training_and_names_the_place(value: 
     with pytest.raises(UserError) as caught:
         run(Scalar(), schedule(), broken)
     assert str(caught.value) == f"test: the loss of it is {value} at step 3; lower lr in params.yaml"
+
+
+def test_the_last_loss_that_is_told_is_a_mean_though_its_interval_is_shorter(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "LOG_INTERVAL_S", 0.0)
+    plan = schedule(steps=2 * loop.CURVE_POINTS + 1)  # in intervals of two steps
+    train(Scalar(slope=0.0), batch_at, plan, seed=3, label="test")  # the loss is 1
+    told = capsys.readouterr().err.splitlines()
+    assert all(", it 1, " in line for line in told[2:])
+    assert f"{plan.steps}/{plan.steps} step" in told[-1]
 
 
 # ------------------------------------------------------------ checkpoints
