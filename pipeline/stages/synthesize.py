@@ -25,7 +25,7 @@ from pipeline.generators import MICRO_BATCH, Generator
 from pipeline.metrics.fidelity import estimate
 from pipeline.params import section
 from pipeline.progress import bar, log
-from pipeline.registry import check_options
+from pipeline.registry import check_options, names
 from pipeline.seeds import derive
 from pipeline.synthesis import outcome, recipe
 from pipeline.synthesis.attributes import Attributes, How
@@ -34,6 +34,8 @@ from pipeline.synthesis.recipe import Recipe
 from pipeline.training.device import device
 from pipeline.training.folds import folds_of
 from pipeline.training.transfer import load, load_weights
+
+MOSTLY = 0.75  # refused of what was drawn: from here on another generator is worth a try
 
 
 @section
@@ -127,6 +129,7 @@ def run(
     write_table(fidelity, outcome.fidelity(tallies))
     _tell(tallies, unjudged)
     _tell_real(real_passed)
+    _advise(tallies, how.generator)
 
 
 @dataclass(frozen=True)
@@ -245,3 +248,14 @@ def _tell_real(passed: pd.DataFrame) -> None:
     most = shares.drop("all").idxmin() if len(shares) > 1 else None
     strictest = f"; {most} alone {shares[most]:.0%}" if most else ""
     log(f"synthesize: of real images left out the gate would let {shares['all']:.0%} through{strictest}")
+
+
+def _advise(tallies: dict[str, Tally], generator: str) -> None:
+    drawn = sum(tally.drawn for tally in tallies.values())
+    refused = drawn - sum(tally.accepted for tally in tallies.values())
+    if refused > MOSTLY * drawn:
+        others = " or ".join(name for name in names("pipeline.generators") if name != generator)
+        log(
+            f"synthesize: {refused / drawn:.0%} of what the {generator} drew was refused; other images may come of"
+            f" {others} as train_generator.name in params.yaml, or of more steps"
+        )

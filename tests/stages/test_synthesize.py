@@ -1,5 +1,6 @@
 import copy
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -114,6 +115,15 @@ def test_a_class_that_cannot_be_filled_is_named_and_all_draws_are_accounted_for(
     assert table.groupby("outcome")["images"].sum().loc["accepted"] == metrics["accepted"]
     assert table["images"].sum() == metrics["drawn"]
     assert len(table) == 3 * (1 + len(STRICT))
+
+
+def test_another_generator_is_advised_only_where_most_is_refused(
+    chain: Chain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    advice = r"\d+% of what the vae drew was refused; other images may come of flow or gan as "
+    for gate, advised in (({}, False), (STRICT, True)):
+        chain.synthesize(wanted=[4, 4, 0], gate=gate, max_draws=2.5)
+        assert bool(re.search(advice, capsys.readouterr().err)) == advised
 
 
 def halving(chain: Chain) -> dict[str, Any]:
