@@ -35,6 +35,7 @@ EXEMPT = {
     "pipeline/errors.py": "an exception",
     "pipeline/pace.py": "how long work took, told on the terminal and nowhere written",
     "pipeline/params.py": "checks params.yaml, whose values are listed under `params`",
+    "pipeline/precision.py": "what the hardware can do, as which device it is",
     "pipeline/progress.py": "what the terminal shows",
     "pipeline/registry.py": "finds a plug-in by its name",
     "pipeline/torchvision_ops.py": "lets timm be imported",

@@ -23,6 +23,7 @@ from pipeline.generators import NUM_DOMAINS, Batch, Generator, blend, check_side
 from pipeline.generators._classes import Classes
 from pipeline.generators._unet import UNet, time_features
 from pipeline.params import section
+from pipeline.precision import has_bf16
 
 Solver = Literal["euler", "heun"]
 
@@ -55,12 +56,15 @@ class Sampling:
         steps: of the solver.
         solver: euler asks the network once a step, heun twice.
         source_style: a sample's domain lies between the target and, at most, this share of the source.
+        precision: of the network's products; auto is bfloat16 where the hardware has it, which moves a pixel by a third
+            of a grey level on average.
     """
 
     guidance: Annotated[float, Field(ge=0, le=20)] = 1.0
     steps: Annotated[int, Field(ge=1, le=1000)] = 20
     solver: Solver = "heun"
     source_style: Annotated[float, Field(ge=0, le=1)] = 0.0
+    precision: Literal["auto", "32"] = "32"
 
 
 def build(params: Params, image_shape: tuple[int, int, int], num_classes: int, num_attributes: int) -> "Flow":
@@ -140,9 +144,12 @@ class Flow(Generator):
         drawn = noise(seeds, size + 1).to(device)
         style = sampling.source_style * torch.special.ndtr(drawn[:, size])
 
+        lower = sampling.precision == "auto" and has_bf16(device)
+
         def draw(start: Tensor, classes: Tensor, style: Tensor, values: Tensor) -> Tensor:
             def field(x: Tensor, t: float) -> Tensor:
-                return self._guided(x, t, (classes, values), style, sampling.guidance)
+                with torch.autocast(device.type, torch.bfloat16, enabled=lower):
+                    return self._guided(x, t, (classes, values), style, sampling.guidance).to(x.dtype)
 
             return integrate(field, start, sampling.steps, sampling.solver).clamp(-1, 1)
 

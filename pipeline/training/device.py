@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import torch
 
 from pipeline.errors import UserError
+from pipeline.precision import has_bf16
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -96,14 +97,6 @@ def _tell(function: Callable[["Fabric"], T], told: Path, fabric: "Fabric") -> No
         result = error
     if fabric.is_global_zero:
         told.write_bytes(pickle.dumps(result))
-
-
-def has_bf16(where: torch.device) -> bool:
-    """Whether the hardware multiplies bfloat16 by itself; without that it is slower than 32 bits."""
-    if where.type == "cuda":
-        return torch.cuda.get_device_capability(where) >= (8, 0)
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
 
 
 def num_devices() -> int:

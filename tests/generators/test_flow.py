@@ -9,8 +9,10 @@ from torch.nn import functional as F
 from pipeline.generators import noise
 from pipeline.generators._unet import Attention, UNet, time_features
 from pipeline.generators.flow import Flow, Params, Sampling, Solver, class_balancing, integrate, squared_error
+from pipeline.precision import has_bf16
 from pipeline.training.batches import Batch
-from tests.tiny import bars, batch_of
+from pipeline.training.loop import train
+from tests.tiny import bars, batch_of, schedule
 
 OPTIONS: dict[str, Any] = {"width": 4, "dropout": 0.0, "label_dropout": 0.0, "times": "uniform", "class_balance": 0.0}
 SHAPE = (1, 8, 8)
@@ -165,6 +167,18 @@ def test_the_domain_matters_to_the_field() -> None:
     target, middle, source = (model.velocity(images.images, t, images.labels, torch.full((2,), s)) for s in (0, 0.5, 1))
     assert not torch.equal(target, source)
     assert not torch.equal(target, middle)
+
+
+@pytest.mark.skipif(not has_bf16(torch.device("cpu")), reason="this processor has no bfloat16 products")
+def test_in_lower_precision_images_differ_by_less_than_a_grey_level_and_by_nothing_but_label_and_seed() -> None:
+    model = train(flow(), lambda _step: batch(64), schedule(steps=60, lr=0.003), seed=0, label="flow", show=False)[0]
+    labels, seeds = np.arange(40) % 3, np.arange(40)
+    lower, exact = Sampling(guidance=2.0, steps=6, precision="auto"), Sampling(guidance=2.0, steps=6)
+    made = model.sample(labels, seeds, lower)
+    assert made.dtype == torch.float32
+    off = (made - model.sample(labels, seeds, exact)).abs() * 127.5
+    assert 0.01 < off.mean() < 1
+    assert torch.equal(model.sample(labels[7:9], seeds[7:9], lower), made[7:9])
 
 
 # ------------------------------------------------------------ class balancing

@@ -9,8 +9,9 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
+from pipeline.precision import has_bf16
 from pipeline.training.batches import Batch
-from pipeline.training.device import has_bf16, launch, make_fabric, num_devices
+from pipeline.training.device import launch, make_fabric, num_devices
 from pipeline.training.loop import Point, train
 from pipeline.training.schedule import Schedule
 from tests.tiny import bars, batch_of, schedule
