@@ -15,6 +15,7 @@ from benchmarks.timing import Result, compare
 from pipeline import generators, params
 from pipeline.generators import Generator
 from pipeline.generators._convolution import SmoothConv2d
+from pipeline.generators._unet import Dropout
 from pipeline.training.batches import Batch
 from pipeline.training.loop import train
 from pipeline.training.schedule import Schedule
@@ -22,6 +23,7 @@ from pipeline.training.schedule import Schedule
 BATCH, STEPS, SHAPE, CLASSES = 64, 4, (3, 32, 32), 10
 DRAWN = {"vae": 1024, "gan": 1024, "flow": 64}
 MATRIX = 2048
+TORCHS_OWN: dict[type[nn.Module], type[nn.Module]] = {SmoothConv2d: nn.Conv2d, Dropout: nn.Dropout}
 
 
 def run(_: Path) -> list[Result]:
@@ -64,8 +66,7 @@ def _plain(name: str) -> int:
     """The same losses and updates in a loop as it is commonly written, of torch's own layers."""
     model, batch = _new(name).to(memory_format=torch.contiguous_format), _batch(torch.contiguous_format)  # type: ignore[call-overload]
     for module in model.modules():
-        if isinstance(module, SmoothConv2d):
-            module.__class__ = nn.Conv2d
+        module.__class__ = TORCHS_OWN.get(type(module), type(module))
     optimisers = {player: torch.optim.AdamW(parameters, lr=1e-4) for player, parameters in model.players().items()}
     for step in range(STEPS):
         for player, optimiser in optimisers.items():

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from pipeline.generators import noise
-from pipeline.generators._unet import Attention, UNet, time_features
+from pipeline.generators._unet import Attention, Dropout, UNet, time_features
 from pipeline.generators.flow import Flow, Params, Sampling, Solver, class_balancing, integrate, squared_error
 from pipeline.precision import has_bf16
 from pipeline.training.batches import Batch
@@ -246,6 +246,24 @@ def test_dropout_hides_features_in_training_only() -> None:
         model.train(training)
         one, other = (model.velocity(images.images, t, images.labels, torch.zeros(2)) for _ in range(2))
         assert torch.equal(one, other) != training
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("share", "kept"), [(0.1, 230), (0.0, 256), (0.999, 1)])
+def test_dropout_keeps_its_share_of_the_features_and_their_mean(
+    share: float, kept: int, dtype: torch.dtype, layout: torch.memory_format
+) -> None:
+    torch.manual_seed(0)
+    x = torch.ones(40, 9, 17, 33, dtype=dtype).to(memory_format=layout).requires_grad_()
+    hidden = Dropout(share)(x)
+    assert hidden.is_contiguous(memory_format=layout)
+    assert set(hidden.unique().tolist()) <= {0.0, torch.tensor(256 / kept, dtype=dtype).item()}
+    shares = (hidden != 0).double().mean(dim=(0, 2, 3))  # of 22,440 features of each channel
+    assert shares.tolist() == pytest.approx([kept / 256] * 9, abs=0.01)
+    hidden.sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, hidden)  # what is hidden gets no gradient
 
 
 def test_attention_is_torchs_own() -> None:
