@@ -10,7 +10,6 @@ updates, whose figures compare with each other only; `--parallel 2 --threads 1` 
 """
 
 import argparse
-import json
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from threading import Lock
@@ -20,6 +19,7 @@ import pandas as pd
 
 from benchmarks.long_tail_table import OUT, judge, summary
 from benchmarks.trial import Trial
+from pipeline.atomic import write_json
 from tests.tiny import DATA, merged
 
 DATA_SETS = {"cifar10": "cifar10-lt100.zip", "cifar100": "cifar100-lt100.zip"}
@@ -156,7 +156,7 @@ def augmented(trial: Trial) -> str:
             name: {"real": counts["real"], "augment": counts["synthesize"], "synthesize": 0}
             for name, counts in planned.items()
         }
-        (trial.folder / f"{results}.plan.json").write_text(json.dumps(swapped), encoding="utf-8")
+        write_json(trial.folder / f"{results}.plan.json", swapped)
         trial.change({"augment": {"policy": CROP_AND_FLIP, "limits": {"horizontal_flip": 0.5}}})
         trial.call(
             f"python -m pipeline augment --train data/real/train --plan {results}.plan.json --out {folder}"

@@ -84,7 +84,7 @@ class Dropout(nn.Dropout):
     def forward(self, x: Tensor) -> Tensor:
         """Features of the same shape."""
         dense = x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
-        if not self.training or x.device.type != "cpu" or not dense or torch.compiler.is_compiling():
+        if not (self.training and self.p) or x.device.type != "cpu" or not dense or torch.compiler.is_compiling():
             return super().forward(x)
         kept = max(1, round(256 * (1 - self.p)))
         eights = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
